@@ -1,0 +1,1 @@
+"""One small file per inference runtime, and the exporters that feed them."""

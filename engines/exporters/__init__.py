@@ -1,0 +1,1 @@
+"""Steps from one model format or precision to another, one file each."""

@@ -1,0 +1,175 @@
+"""The contract that every inference runtime and every exporter fulfils, built-in or third-party."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from harness.vocabulary import Goal, Precision
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+
+    from harness.vocabulary import Artifact, EngineFacts, Execution, Format, TensorSpec
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """The settings of an engine that has none."""
+
+
+@dataclass(frozen=True)
+class SessionConfig:
+    """How a model is to be loaded. ``None`` leaves the choice to the runtime."""
+
+    device: str = "cpu"
+    precision: Precision = Precision.FP32
+    batch: int = 1
+    threads: int | None = None
+    streams: int | None = None
+    goal: Goal = Goal.LATENCY
+    strict: bool = False  # refuse, rather than run some nodes on another device
+    options: Any = field(default_factory=NoOptions)  # an instance of the engine's own ``options`` dataclass
+    scratch: Path | None = None  # a folder of this launch's own, for runtime caches
+
+
+class Stream(ABC):
+    """An execution context over a loaded model, used by one thread.
+
+    Order of calls: ``bind``, then any number of ``run`` each followed by ``sync``, then ``fetch``.
+    """
+
+    depth: int = 1
+    """How many ``run`` may be enqueued before ``sync``, on asynchronous devices."""
+
+    @abstractmethod
+    def bind(self, inputs: Mapping[str, np.ndarray]) -> None:
+        """Check names, dtypes and shapes, and copy into fixed buffers (to the device, where there is one).
+
+        Raises ``InvalidInput`` naming the input, what was expected and what was given.
+        """
+
+    @abstractmethod
+    def run(self) -> None:
+        """Start one inference over what is bound."""
+
+    def sync(self) -> None:  # noqa: B027 - a synchronous runtime has nothing to wait for
+        """Return when the inference has finished."""
+
+    @abstractmethod
+    def fetch(self) -> dict[str, np.ndarray]:
+        """Return the outputs of the last inference by name; the arrays belong to the caller and survive later runs."""
+
+
+class Session(ABC):
+    """A model loaded on a device."""
+
+    @property
+    def recommended_streams(self) -> int:
+        """Number of streams that the runtime itself would use for throughput, at least 1."""
+        return 1
+
+    @abstractmethod
+    def stream(self) -> Stream:
+        """Return a new execution context, sharing the weights where the runtime can."""
+
+    @abstractmethod
+    def describe(self) -> Execution:
+        """Read back from the runtime what really executes; only called in a ``prove`` launch, never timed."""
+
+    def close(self) -> None:  # noqa: B027 - most runtimes free on garbage collection
+        """Free what can be freed; safe to call twice."""
+
+
+class Engine(ABC):
+    """One inference runtime. Importing or constructing it must not import the runtime."""
+
+    name: ClassVar[str]
+    formats: ClassVar[tuple[Format, ...]]
+    """Artifact formats that it loads, best first."""
+    options: ClassVar[type] = NoOptions
+    """A frozen dataclass of its own settings, checked against the suite's ``options:``."""
+    distributions: ClassVar[tuple[str, ...]] = ()
+    """PyPI distributions whose presence and version ``harness doctor`` reports."""
+    install: ClassVar[str] = ""
+    """The command that installs it."""
+
+    @abstractmethod
+    def probe(self) -> EngineFacts:
+        """Import the runtime and say what it can execute here. Raises ``EngineUnavailable``."""
+
+    @abstractmethod
+    def load(self, artifact: Artifact, config: SessionConfig) -> Session:
+        """Load, compile or build the artifact. Raises ``Unsupported`` for what the device cannot do."""
+
+    @abstractmethod
+    def snippet(self, artifact: Artifact, config: SessionConfig) -> str:
+        """Return a short Python program that loads the artifact with these settings using the runtime alone.
+
+        It reads the artifact ``MODEL`` and the inputs ``inputs.npz`` beside it, and binds ``outputs`` to a dict of
+        numpy arrays by name. ``MODEL`` stands for the artifact's file or folder name.
+        """
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Pre-processed calibration images: ``path`` is an ``.npy`` of float32 (N, C, H, W), memory-mappable."""
+
+    path: Path
+    content_hash: str
+    images: int
+
+
+@dataclass(frozen=True)
+class ExportSpec:
+    """What an exporter is asked for."""
+
+    precision: Precision
+    batch: int
+    shape: tuple[int, ...]  # one item: (C, H, W)
+    calibration: Calibration | None = None  # given where the precision is calibrated
+    options: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an exporter made inside its destination folder."""
+
+    entry: str  # file or folder name, relative to the destination, that the engine loads ("." for the folder itself)
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    notes: tuple[str, ...] = ()
+
+
+class Exporter(ABC):
+    """One step from a format to another, or from a precision to another; runs in a process of its own."""
+
+    name: ClassVar[str]
+    source: ClassVar[Format]
+    target: ClassVar[Format]
+    precisions: ClassVar[frozenset[Precision]]
+    """Precisions it can give from an FP32 source."""
+    calibrated: ClassVar[frozenset[Precision]] = frozenset()
+    """Those of them that need calibration images."""
+    distributions: ClassVar[tuple[str, ...]] = ()
+    """PyPI distributions whose versions are part of the artifact's key."""
+    install: ClassVar[str] = ""
+
+    @abstractmethod
+    def export(self, source: Artifact, spec: ExportSpec, destination: Path) -> Exported:
+        """Make the artifact inside ``destination``, an existing empty folder; write nowhere else.
+
+        Raises ``EngineUnavailable`` where its library is missing, ``ExportFailed`` or ``Unsupported`` otherwise.
+        """
+
+    def identify(self, source: Path) -> str | None:
+        """Return a content hash of a source whose file does not hold its content, such as an import path.
+
+        ``None``: the hash of the file's bytes says it all.
+        """
+        return None

@@ -1,0 +1,1 @@
+"""What the measured process does: phases, loops, memory, noise. Standard library and numpy only."""

@@ -1,0 +1,1 @@
+"""Records on disk, statistics, comparison, and what is derived from them."""
