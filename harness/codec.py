@@ -102,7 +102,8 @@ def _decode_union(members: tuple[Any, ...], data: object, where: str) -> object:
     if data is None and type(None) in members:
         return None
     tag = data.get(_TAG) if isinstance(data, dict) else None
-    if tag is not None:
+    # A plain mapping may have a key of that name; in unions its values are numbers, never a class name.
+    if isinstance(tag, str):
         for member in members:
             if getattr(member, "__name__", "") == tag:
                 return _decode(member, data, where)

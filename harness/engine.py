@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from harness.errors import DataError, InvalidInput
 from harness.vocabulary import Goal, Precision
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy as np
@@ -65,6 +67,19 @@ class Stream(ABC):
         """Return the outputs of the last inference by name; the arrays belong to the caller and survive later runs."""
 
 
+def check_inputs(expected: Sequence[TensorSpec], given: Mapping[str, np.ndarray]) -> None:
+    """Compare names, dtypes and shapes; raises ``InvalidInput`` at the first difference."""
+    specs = {spec.name: spec for spec in expected}
+    if given.keys() != specs.keys():
+        message = f"the model's inputs are {sorted(specs)}, given were {sorted(given)}"
+        raise InvalidInput(message, "bind every input by its name, and nothing else")
+    for name, spec in specs.items():
+        dtype, shape = given[name].dtype.name, tuple(given[name].shape)
+        if (dtype, shape) != (spec.dtype, spec.shape):
+            message = f"input {name!r} is {spec.dtype} {spec.shape}, given was {dtype} {shape}"
+            raise InvalidInput(message, "shapes are static: convert the array, or export for its shape")
+
+
 class Session(ABC):
     """A model loaded on a device."""
 
@@ -93,6 +108,8 @@ class Engine(ABC):
     """Artifact formats that it loads, best first."""
     options: ClassVar[type] = NoOptions
     """A frozen dataclass of its own settings, checked against the suite's ``options:``."""
+    modules: ClassVar[tuple[str, ...]] = ()
+    """The vendor's modules, imported by the worker before ``load`` so that import time is told from load time."""
     distributions: ClassVar[tuple[str, ...]] = ()
     """PyPI distributions whose presence and version ``harness doctor`` reports."""
     install: ClassVar[str] = ""
@@ -173,3 +190,10 @@ class Exporter(ABC):
         ``None``: the hash of the file's bytes says it all.
         """
         return None
+
+    def fetch(self, reference: str, destination: Path) -> Path:
+        """Obtain a source that is no local file inside ``destination``, an existing folder, and return its path.
+
+        Calling it is the permission to use the network. Raises ``DataError``.
+        """
+        raise DataError(f"{reference} does not exist", f"{self.name} downloads nothing: give the path of a file")

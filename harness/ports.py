@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from harness.vocabulary import Cell, Launch, Record
+    from harness.vocabulary import Cell, Failed, Launch, Record, Skipped
 
 
 class RecordSink(Protocol):
@@ -32,8 +33,17 @@ class RecordSink(Protocol):
         """Return every terminal record so far, oldest first, corrections applied."""
 
 
+@dataclass(frozen=True)
+class Step:
+    """A launch to make, or, with ``settled``, one whose outcome is known without making it."""
+
+    cell: Cell
+    launch: Launch
+    settled: Failed | Skipped | None = None
+
+
 class LaunchPolicy(Protocol):
     """What to run next; asked before each launch, told nothing but the records."""
 
-    def next(self, records: Sequence[Record]) -> tuple[Cell, Launch] | None:
-        """Return the next launch, or ``None`` when the plan is done."""
+    def next(self, records: Sequence[Record]) -> Step | None:
+        """Return what comes next, or ``None`` when the plan is done."""

@@ -22,9 +22,11 @@ Format = str
 FORMAT_ULTRALYTICS: Format = "ultralytics"  # an Ultralytics checkpoint, a pickle
 FORMAT_TORCH_MODULE: Format = "torch-module"  # JSON naming a factory by import path
 FORMAT_TORCH_EXPORT: Format = "torch-export"  # .pt2 of torch.export
-FORMAT_ONNX: Format = "onnx"
+FORMAT_ONNX_FILE: Format = "onnx-file"  # as the user gave it: any batch, shapes not inferred
+FORMAT_ONNX: Format = "onnx"  # static shapes
 FORMAT_OPENVINO_IR: Format = "openvino-ir"
-FORMAT_FAKE: Format = "fake"  # JSON script of the fake engine
+FORMAT_FAKE_SCRIPT: Format = "fake-script"  # JSON that scripts the fake engine
+FORMAT_FAKE: Format = "fake"
 
 
 class Precision(str, Enum):

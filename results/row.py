@@ -50,6 +50,7 @@ class Latency:
     launch_medians_ns: tuple[float, ...]
     tail: tuple[tuple[float, float], ...]  # (latency_ns, share of samples that exceed it), thinned, n-limited
     unsteady_launches: int
+    launch_indices: tuple[int, ...] = ()  # which replicate each median is of; equal ones ran in the same round
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 WARMUP, STEADY = 0, 1
@@ -39,6 +40,11 @@ class Samples:
 
     def _take(self, rows: np.ndarray) -> Samples:
         return Samples(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
+    @classmethod
+    def joined(cls, parts: Sequence[Samples]) -> Samples:
+        """Return the rows of all parts, one part after the other."""
+        return cls(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)})
 
     @property
     def host_to_host_ns(self) -> np.ndarray:

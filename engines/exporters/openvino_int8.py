@@ -1,0 +1,108 @@
+"""OpenVINO IR in float32 to IR in INT8, by NNCF's post-training quantisation."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from engines.exporters._calibration import Batches, options
+from harness.engine import Exported, Exporter
+from harness.errors import EngineUnavailable, ExportFailed
+from harness.vocabulary import FORMAT_OPENVINO_IR, Precision
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from harness.engine import ExportSpec
+    from harness.vocabulary import Artifact, Format
+
+_WEIGHTED = frozenset({"Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul"})
+_STRUCTURE = frozenset({"Constant", "Parameter", "Result"})
+_DEFAULTS: Mapping[str, Any] = {
+    "preset": "mixed",  # activations asymmetric where they are signed, as after SiLU; or "performance": symmetric
+    "ignored": (),  # regular expressions; an operation whose whole name matches stays in float
+}
+
+
+class OpenVINOInt8(Exporter):
+    """Quantises every layer but what follows the last ones with weights.
+
+    In a detector that is the decoding of boxes and scores (concatenations, softmax and its expectation, arithmetic on
+    pixels), which INT8 makes wrong by several pixels; in a classifier it is at most a softmax.
+    """
+
+    name: ClassVar[str] = "openvino-int8"
+    source: ClassVar[Format] = FORMAT_OPENVINO_IR
+    target: ClassVar[Format] = FORMAT_OPENVINO_IR
+    precisions: ClassVar[frozenset[Precision]] = frozenset({Precision.INT8})
+    calibrated: ClassVar[frozenset[Precision]] = frozenset({Precision.INT8})
+    distributions: ClassVar[tuple[str, ...]] = ("openvino", "nncf")
+    install: ClassVar[str] = "pip install 'inference-harness[openvino]'"
+
+    def export(self, source: Artifact, spec: ExportSpec, destination: Path) -> Exported:
+        """Calibrate, quantise, correct the biases. Raises ``EngineUnavailable`` or ``ExportFailed``."""
+        try:
+            from engines.openvino_module import openvino
+
+            core = openvino.Core()
+            import nncf  # after the other, which keeps it from reporting its use
+        except ImportError as error:
+            raise EngineUnavailable(f"openvino-int8 cannot import what it needs: {error}", self.install) from error
+        chosen = options(self.name, spec.options, _DEFAULTS)
+        if chosen["preset"] not in {"mixed", "performance"}:
+            raise ExportFailed(f"there is no preset {chosen['preset']!r}", "use mixed or performance")
+        batches = Batches(source, spec)
+        model = core.read_model(source.path)
+        tail = set(_tail(model))
+        names = {node.get_friendly_name() for node in model.get_ops()} - tail
+        ignored = {name for name in names if any(re.fullmatch(pattern, name) for pattern in chosen["ignored"])}
+        nncf.set_log_level(logging.WARNING)  # it names each ignored operation, on standard output
+        quantised = nncf.quantize(
+            model,
+            nncf.Dataset(batches),
+            preset=nncf.QuantizationPreset[chosen["preset"].upper()],
+            subset_size=len(batches),
+            ignored_scope=nncf.IgnoredScope(names=sorted(tail | ignored)),
+        )
+        openvino.save_model(quantised, destination / "model.xml", compress_to_fp16=False)
+        kept = f"{len(tail)} operations after the last weights kept in float"
+        matched = f"kept in float as asked: {', '.join(sorted(ignored))}" if ignored else ""
+        notes = (batches.note("NNCF"), _count(quantised), kept, matched)
+        return Exported("model.xml", source.inputs, source.outputs, tuple(filter(None, notes)))
+
+
+def _tail(model: Any) -> Iterator[str]:
+    """Yield the names of the operations after the last layers with weights."""
+    leads_to_weights: dict[str, bool] = {}
+    for node in reversed(model.get_ordered_ops()):
+        users = [target.get_node() for port in node.outputs() for target in port.get_target_inputs()]
+        name = node.get_friendly_name()
+        leads_to_weights[name] = any(_is_layer(user) or leads_to_weights[user.get_friendly_name()] for user in users)
+        inside = leads_to_weights[name] or _is_layer(node) or _is_bias(node)
+        if not inside and node.get_type_name() not in _STRUCTURE:
+            yield name
+
+
+def _is_layer(node: Any) -> bool:
+    """Whether the node is a layer with weights of its own, other than the expectation of a softmax."""
+    if node.get_type_name() not in _WEIGHTED:
+        return False
+    before = node.input_value(0).get_node()
+    while before.get_type_name() in {"Reshape", "Transpose"}:
+        before = before.input_value(0).get_node()
+    return bool(before.get_type_name() != "Softmax")
+
+
+def _is_bias(node: Any) -> bool:
+    return node.get_type_name() == "Add" and any(_is_layer(value.get_node()) for value in node.input_values())
+
+
+def _count(model: Any) -> str:
+    """Say how many layers were quantised. Raises ``ExportFailed`` where none was."""
+    layers = [node for node in model.get_ops() if _is_layer(node)]
+    done = sum(layer.input_value(0).get_node().get_type_name() == "FakeQuantize" for layer in layers)
+    if not done:
+        raise ExportFailed("no layer of the model was quantised", "see what `ignored` matches")
+    return f"{done} of {len(layers)} layers with weights quantised"

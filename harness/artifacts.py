@@ -1,0 +1,259 @@
+"""From a source to an artifact that an engine loads: the shortest route of exporters, each step cached."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import shutil
+import tempfile
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import codec, jobs, process, registry
+from harness.cache import Cache, hash_tree
+from harness.engine import Calibration, Exporter, ExportSpec
+from harness.errors import HarnessError
+from harness.vocabulary import Artifact, Failed, Precision, Skipped, digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from harness.vocabulary import Format
+
+_KIND = "artifacts"
+
+
+@dataclass(frozen=True)
+class ExportStep:
+    """One exporter on a route and the precision asked of it."""
+
+    name: str
+    target: str  # module:attribute
+    precision: Precision
+    calibrated: bool
+    versions: Mapping[str, str]
+    code: str = ""  # hash of the exporter's own source: a mended exporter must not be answered from an old cache
+
+
+@dataclass(frozen=True)
+class Route:
+    """The steps from a source format to a format that an engine loads; none where it loads the source itself."""
+
+    steps: tuple[ExportStep, ...]
+    format: str
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether some step needs calibration images."""
+        return any(step.calibrated for step in self.steps)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of every step of a route."""
+
+    batch: int
+    shape: tuple[int, ...]
+    options: Mapping[str, Mapping[str, Any]]  # by exporter name
+    calibration: Calibration | None = None
+    seed: int = 0
+
+
+class Exporters:
+    """Every exporter that is registered here, with what it lacks."""
+
+    def __init__(self, registered: Iterable[registry.Registered] | None = None) -> None:
+        offered = registry.registered(registry.EXPORTERS_GROUP).values() if registered is None else registered
+        self._known: list[tuple[registry.Registered, Exporter]] = []
+        self.broken: dict[str, str] = {}
+        for entry in offered:
+            try:
+                self._known.append((entry, registry.exporter(entry.target)))
+            except HarnessError as error:
+                self.broken[entry.name] = error.message
+
+    def of_source(self, source: Format) -> tuple[registry.Registered, ...]:
+        """Return the exporters that read a format."""
+        return tuple(entry for entry, exporter in self._known if exporter.source == source)
+
+    def overrides(self, name: str, method: str) -> bool:
+        """Whether an exporter has a way of its own to ``identify`` or ``fetch`` a source."""
+        found = next(exporter for entry, exporter in self._known if entry.name == name)
+        return getattr(type(found), method) is not getattr(Exporter, method)
+
+    def route(self, source: Format, formats: Sequence[Format], precision: Precision) -> Route | Skipped:
+        """Return the shortest route to the best of ``formats`` at ``precision``, or why there is none.
+
+        Only the last step changes the precision, since exporters quantise from FP32. Of routes of one length that in
+        the engine's best format wins.
+        """
+        best: Route | None = None
+        missing: Skipped | None = None
+        for wanted in formats:
+            found, lack = self._search(source, wanted, precision)
+            missing = missing or lack
+            if found is not None and (best is None or len(found.steps) < len(best.steps)):
+                best = found
+        if best is not None:
+            return best
+        if missing is not None:
+            return missing
+        targets = " or ".join(formats)
+        return Skipped(f"no exporter leads from {source} to {targets} at {precision.value}")
+
+    def _search(self, source: Format, wanted: Format, precision: Precision) -> tuple[Route | None, Skipped | None]:
+        start, goal = (source, Precision.FP32), (wanted, precision)
+        queue: deque[tuple[tuple[Format, Precision], tuple[ExportStep, ...]]] = deque([(start, ())])
+        seen = {start}
+        lack: Skipped | None = None
+        while queue:
+            (format_, reached), steps = queue.popleft()
+            if (format_, reached) == goal:
+                return Route(steps, wanted), None
+            if reached is not Precision.FP32:
+                continue
+            for entry, exporter in self._known:
+                if exporter.source != format_:
+                    continue
+                for given in sorted(exporter.precisions):
+                    node = (exporter.target, given)
+                    if node in seen or given not in (Precision.FP32, precision):
+                        continue
+                    versions, absent = _versions(exporter)
+                    if absent:
+                        reason = f"the exporter {entry.name} needs {absent}, which is not installed"
+                        lack = lack or Skipped(reason, exporter.install or f"pip install {absent}")
+                        continue
+                    seen.add(node)
+                    step = ExportStep(entry.name, entry.target, given, given in exporter.calibrated, versions, _code(exporter))
+                    queue.append((node, (*steps, step)))
+        return None, lack
+
+
+def _versions(exporter: Exporter) -> tuple[dict[str, str], str]:
+    versions = {}
+    for name in exporter.distributions:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            return {}, name
+    return versions, ""
+
+
+def _code(exporter: Exporter) -> str:
+    try:
+        return hashlib.sha256(inspect.getsource(inspect.getmodule(exporter) or type(exporter)).encode()).hexdigest()
+    except (OSError, TypeError):
+        return ""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where exports are made: the cache, a folder for scratch and logs, and how long one step may take."""
+
+    cache: Cache
+    scratch: Path
+    logs: Path
+    timeout_s: float
+
+    def ensure(self, source: Artifact, route: Route, request: Request) -> Artifact | Failed | Skipped:
+        """Return the artifact at the end of the route, from the cache or made now, or why it cannot be had."""
+        artifact = source
+        for step in route.steps:
+            made = self._step(artifact, step, request)
+            if not isinstance(made, Artifact):
+                return made
+            artifact = made
+        return artifact
+
+    def _step(self, source: Artifact, step: ExportStep, request: Request) -> Artifact | Failed | Skipped:
+        calibration = request.calibration if step.calibrated else None
+        spec = ExportSpec(
+            precision=step.precision,
+            batch=request.batch,
+            shape=request.shape,
+            calibration=calibration,
+            options=request.options.get(step.name, {}),
+            seed=request.seed,
+        )
+        key = digest(
+            {
+                "input": source.content_hash,
+                "exporter": step.name,
+                "code": step.code,
+                "versions": dict(step.versions),
+                "precision": step.precision.value,
+                "batch": spec.batch,
+                "shape": list(spec.shape),
+                "calibration": calibration.content_hash if calibration else None,
+                "options": dict(spec.options),
+                "seed": spec.seed if calibration else 0,
+            }
+        )
+        entry = self.cache.get(_KIND, key)
+        if entry is None:
+            failure: list[Failed | Skipped] = []
+            try:
+                entry = self.cache.put(_KIND, key, lambda folder: self._make(source, step, spec, folder, failure))
+            except _NotMadeError:
+                return failure[0]
+        artifact = codec.decode(Artifact, entry.meta["artifact"])
+        return replace(artifact, path=entry.content / artifact.path)
+
+    def _make(
+        self, source: Artifact, step: ExportStep, spec: ExportSpec, folder: Path, failure: list[Failed | Skipped]
+    ) -> Mapping[str, Any]:
+        started_ns = time.monotonic_ns()
+        answer = in_child("export", jobs.ExportJob(step.target, source, spec, folder), jobs.ExportAnswer, self, step.name)
+        if not isinstance(answer, jobs.ExportAnswer):
+            failure.append(replace(answer, **_named(answer, step.name)))
+            raise _NotMadeError
+        content_hash, size = hash_tree(folder / answer.entry)
+        artifact = Artifact(
+            format=self._target(step),
+            precision=step.precision,
+            path=Path(answer.entry),
+            content_hash=content_hash,
+            size_bytes=size,
+            inputs=answer.inputs,
+            outputs=answer.outputs,
+            exporter=step.name,
+            versions={**source.versions, **answer.versions},
+            route=(*source.route, step.name),
+            notes=(*source.notes, *answer.notes),
+            export_ns=time.monotonic_ns() - started_ns,
+        )
+        return {"artifact": codec.encode(artifact)}
+
+    @staticmethod
+    def _target(step: ExportStep) -> str:
+        return registry.exporter(step.target).target
+
+
+class _NotMadeError(Exception):
+    """The child refused; what it said was kept aside."""
+
+
+def _named(answer: Failed | Skipped, name: str) -> dict[str, str]:
+    if isinstance(answer, Failed):
+        return {"message": f"{name}: {answer.message}"}
+    return {"reason": f"{name}: {answer.reason}"}
+
+
+def in_child(
+    kind: str, job: object, answer: type[process.Answer], workshop: Workshop, label: str
+) -> process.Answer | Failed | Skipped:
+    """Have a worker of this environment do ``job`` in a scratch folder that is removed afterwards."""
+    workshop.scratch.mkdir(parents=True, exist_ok=True)
+    workshop.logs.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f"{kind}-", dir=workshop.scratch))
+    log = workshop.logs / f"{kind}-{label}.log"
+    try:
+        child = process.Child(scratch=scratch, log=log, timeout_s=workshop.timeout_s)
+        return process.call(kind, job, child, answer)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

@@ -1,0 +1,222 @@
+"""One suite on one machine: survey, plan, prepare and run put together from the layers below."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import tempfile
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import harness
+from harness import codec, jobs, plan, policy, registry, runner
+from harness import survey as surveying
+from harness.artifacts import Exporters, Workshop, in_child
+from harness.cache import Cache, default_root
+from harness.errors import HarnessError
+from harness.host import fingerprint
+from harness.plan import Capability, WorkloadFacts
+from harness.prepare import Preparer, Settings
+from harness.presets import PRESETS
+from harness.suite import Suite
+from harness.vocabulary import EngineFacts, Plan, Skipped
+from results.store import RunStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from harness.survey import Survey
+    from harness.vocabulary import Cell, PlannedCell
+
+RUNS = Path("runs")
+_RESUME_FILE = "resume.json"
+_OVERHEAD_ITERATIONS = 20_000
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A suite with what was found here and the plan that follows from both."""
+
+    suite: Suite
+    base: Path  # folder that the suite's relative paths start from
+    survey: Survey
+    plan: Plan
+    workshop: Workshop
+
+
+@contextmanager
+def opened_workshop(timeout_s: float) -> Iterator[Workshop]:
+    """Yield a place for exports whose scratch and logs vanish with the command; the cache stays."""
+    with tempfile.TemporaryDirectory(prefix="harness-") as scratch:
+        yield Workshop(Cache(default_root(os.environ)), Path(scratch) / "scratch", Path(scratch) / "logs", timeout_s)
+
+
+def look(suite: Suite, base: Path, workshop: Workshop, told: Callable[[str], None]) -> Campaign:
+    """Survey and plan. Raises ``HarnessError`` for what no plan can be made of."""
+    found = surveying.survey(suite, base, workshop, told)
+    workloads = {name: _facts(suite, name, model) for name, model in found.models.items()}
+    exporters = Exporters()
+    made = plan.expand(suite, workloads, _capabilities(found), exporters.route)
+    return Campaign(suite, base, found, made, workshop)
+
+
+def _facts(suite: Suite, name: str, model: surveying.Model) -> WorkloadFacts:
+    evaluated = model.selections.evaluate if model.selections else None
+    calibrated = model.selections.calibrate if model.selections else None
+    return WorkloadFacts(
+        source=model.source,
+        task=model.task,
+        shape=suite.workloads[name].input,
+        evaluation_hash=evaluated.content_hash if evaluated else None,
+        evaluation_images=len(evaluated.items) if evaluated else 0,
+        labelled=evaluated is not None and any(item.label is not None for item in evaluated.items),
+        calibration_hash=calibrated.content_hash if calibrated else None,
+        calibration_images=len(calibrated.items) if calibrated else 0,
+    )
+
+
+def _capabilities(found: Survey) -> dict[str, Capability]:
+    capabilities = {}
+    for name, facts in found.engines.items():
+        engine = registry.engine(found.registered[name].target)
+        capabilities[name] = Capability(facts, engine.formats, engine.options)
+    return capabilities
+
+
+def create(campaign: Campaign, root: Path, *, suite_text: str, command: str) -> RunStore:
+    """Make the run folder, with everything in its manifest that later readers need, and nobody's paths in it."""
+    versions = _versions(campaign.survey)
+    overhead = in_child(
+        "overhead", jobs.OverheadJob(_OVERHEAD_ITERATIONS), jobs.OverheadAnswer, campaign.workshop, "null"
+    )
+    models = campaign.survey.models
+    manifest = {
+        "suite": without_places(campaign.suite.resolved()),
+        "suite_text": suite_text,
+        "plan": codec.encode(campaign.plan),
+        "host": fingerprint(versions, campaign.base),
+        "engines": {name: codec.encode(facts) for name, facts in campaign.survey.engines.items()},
+        "workloads": {name: _workload_facts(model) for name, model in models.items()},
+        "command": command,
+        "overhead": {"1": overhead.per_iteration_ns} if isinstance(overhead, jobs.OverheadAnswer) else {},
+        "harness_version": harness.__version__,
+    }
+    store = RunStore.create(root, manifest)
+    resume = {"suite": campaign.suite.resolved(), "base": str(campaign.base.absolute())}
+    (store.folder / _RESUME_FILE).write_text(json.dumps(resume, indent=1), encoding="utf-8")
+    return store
+
+
+def _workload_facts(model: surveying.Model) -> dict[str, Any]:
+    selections = model.selections
+    return {
+        "source": model.source.format,
+        "reference": Path(model.source.reference).name,
+        "content_hash": model.source.content_hash,
+        "random_inputs": selections is None,
+        "calibration_overlap": selections.overlap if selections else 0,
+        "evaluation_images": len(selections.evaluate.items) if selections else 0,
+        "calibration_images": len(selections.calibrate.items) if selections and selections.calibrate else 0,
+    }
+
+
+def _versions(found: Survey) -> dict[str, str]:
+    versions = {"harness": harness.__version__}
+    for name, facts in found.engines.items():
+        if isinstance(facts, EngineFacts):
+            versions |= {name: facts.version, **facts.versions}
+    return versions
+
+
+def without_places(value: Any) -> Any:
+    """Return JSON-able data with absolute paths cut to their last part: a report is published, folders are not."""
+    if isinstance(value, dict):
+        return {key: without_places(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_places(item) for item in value]
+    if isinstance(value, str) and re.match(r"^(/|~|[A-Za-z]:[\\/])", value):
+        return re.split(r"[\\/]", value)[-1]
+    return value
+
+
+def reopen(name: str, root: Path, workshop: Workshop, told: Callable[[str], None]) -> tuple[Campaign, RunStore]:
+    """Return a stored run as it was begun, looked at anew. Raises ``HarnessError`` where its model or data changed."""
+    store = RunStore.open(name, root)
+    try:
+        saved = json.loads((store.folder / _RESUME_FILE).read_text(encoding="utf-8"))
+        suite, base = Suite.model_validate_json(json.dumps(saved["suite"])), Path(saved["base"])
+    except (OSError, ValueError, KeyError) as error:
+        hint = "a run is resumed on the machine where it began; elsewhere, run its suite anew"
+        raise HarnessError(f"{store.folder.name} cannot be resumed: {type(error).__name__}: {error}", hint) from error
+    fresh = look(suite, base, workshop, told)
+    stored, now = store.plan, {planned.cell.cell_id for planned in fresh.plan.cells}
+    changed = [planned.cell.label for planned in stored.cells if planned.cell.cell_id not in now]
+    if changed:
+        hint = "its weights, images or engines are not those of the run any more: run the suite anew"
+        raise HarnessError(f"{len(changed)} cells of the run are other cells now, the first {changed[0]}", hint)
+    return replace(fresh, plan=stored), store
+
+
+def prepared(campaign: Campaign, cells: Sequence[Cell], told: Callable[[str], None]) -> Mapping[str, Any]:
+    """Return a bench, or why there is none, for every variant among ``cells``."""
+    settings = Settings(
+        export=campaign.suite.export,
+        interpreters=surveying.interpreters(campaign.suite, campaign.base),
+        seed=campaign.suite.seed,
+    )
+    preparer = Preparer(campaign.survey, campaign.workshop, settings, told)
+    benches: dict[str, Any] = {}
+    for cell in cells:
+        if cell.variant_id not in benches:
+            benches[cell.variant_id] = preparer.bench(cell)
+    return benches
+
+
+def setting(campaign: Campaign, store: RunStore, benches: Mapping[str, Any]) -> runner.Setting:
+    """Return what holds for every launch of the run."""
+    host = store.manifest["host"]
+    places = {
+        planned.cell.variant_id: campaign.survey.models[planned.cell.workload].task_place
+        for planned in campaign.plan.cells
+    }
+    return runner.Setting(
+        hw_id=host["hw_id"],
+        env_id=host["env_id"],
+        benches=benches,
+        limits={planned.cell.cell_id: plan.limits(planned, campaign.suite) for planned in campaign.plan.cells},
+        timeout_s=campaign.suite.timeout,
+        strict=campaign.suite.fallback == "strict",
+        interpreters=surveying.interpreters(campaign.suite, campaign.base),
+        task_places=places,
+    )
+
+
+def order_of(campaign: Campaign, store: RunStore) -> policy.PlannedOrder:
+    """Return the policy for what is left of a run: a launch that began and never ended is tried once more."""
+    lost = Counter((attempt.cell_id, attempt.launch.index) for attempt in store.attempts() if not attempt.ended)
+    retries = PRESETS[campaign.suite.preset].retries
+    return policy.PlannedOrder(campaign.plan, noise_retries=retries, unfinished=lost)
+
+
+def runnable(made: Plan) -> list[Cell]:
+    """Return the cells that the plan means to run."""
+    return [planned.cell for planned in made.cells if not isinstance(planned.skipped, Skipped)]
+
+
+@contextmanager
+def termination_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end a run as Ctrl-C does: the child dies, and the run can be resumed."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

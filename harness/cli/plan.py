@@ -1,0 +1,88 @@
+"""``harness plan``: every cell, what will be skipped and why, and how long it should take; nothing is run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from harness import plan as planning
+from harness import suite
+from harness.cli import campaign as campaigns
+from harness.cli.console import as_json, out, say
+from harness.cli.progress import duration, reporter
+from harness.cli.run import Only, Preset, Set, _overrides
+from harness.vocabulary import Failed, Level
+
+if TYPE_CHECKING:
+    from harness.cli.campaign import Campaign
+
+
+def plan(
+    suite_name: Annotated[str, typer.Argument(metavar="SUITE", help="A suite file, or the name of one that ships.")],
+    *,
+    only: Only = None,
+    assign: Set = None,
+    preset: Preset = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what `harness run SUITE` would do: every cell, what is skipped and why, the estimated time."""
+    path = suite.find(suite_name)
+    loaded = suite.load(path, _overrides(assign, preset))
+    with reporter(quiet=json) as progress, campaigns.opened_workshop(1800.0) as workshop:
+        campaign = campaigns.look(loaded, path.absolute().parent, workshop, progress.told)
+    made = planning.select(campaign.plan, only) if only else campaign.plan
+    seconds = planning.seconds_total(made)
+    troubles = _troubles(campaign)
+    if json:
+        as_json(
+            {
+                "suite": made.suite,
+                "preset": made.preset,
+                "seed": made.seed,
+                "estimated_s": round(seconds, 1),
+                "launches": len(made.order),
+                "troubles": troubles,
+                "cells": [
+                    {
+                        "label": planned.cell.label,
+                        "cell_id": planned.cell.cell_id,
+                        "launches": planned.launches,
+                        "seconds_per_launch": planned.seconds,
+                        "level": planned.level.value,
+                        "skipped": planned.skipped.reason if planned.skipped else None,
+                        "hint": planned.skipped.hint if planned.skipped else None,
+                    }
+                    for planned in made.cells
+                ],
+            }
+        )
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("cell", overflow="fold")
+    table.add_column("launches", justify="right")
+    table.add_column("each", justify="right")
+    table.add_column("")
+    for planned in made.cells:
+        if planned.skipped is not None:
+            hint = f" ({planned.skipped.hint})" if planned.skipped.hint else ""
+            table.add_row(Text(planned.cell.label), "–", "–", Text(f"skipped: {planned.skipped.reason}{hint}"))
+            continue
+        mark = "emulated" if planned.level is Level.EMULATED else ""
+        table.add_row(Text(planned.cell.label), str(planned.launches), duration(planned.seconds), mark)
+    out.print(table)
+    for what, trouble in troubles.items():
+        say(f"{what} will fail: {trouble}")
+    skipped = sum(planned.skipped is not None for planned in made.cells)
+    say(
+        f"{len(made.cells) - skipped} cells in {len(made.order)} launches, {skipped} skipped; "
+        f"about {duration(seconds)}, besides exporting what the cache lacks"
+    )
+
+
+def _troubles(campaign: Campaign) -> dict[str, str]:
+    found = {name: model.trouble for name, model in campaign.survey.models.items() if model.trouble}
+    found |= {name: facts for name, facts in campaign.survey.engines.items() if isinstance(facts, Failed)}
+    return {name: f"{trouble.message} ({trouble.hint})" if trouble.hint else trouble.message for name, trouble in found.items()}

@@ -1,0 +1,56 @@
+"""``harness report``: one HTML file from a stored run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli import campaign as campaigns
+from harness.cli.console import as_json, say
+from harness.cli.summary import summary_data
+from harness.errors import HarnessError
+from reports import html, view
+from results.rank import standings
+from results.rows import rows as derive
+from results.store import RunStore
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from results.row import Row
+
+
+def report(
+    run_name: Annotated[str, typer.Argument(metavar="RUN", help="A run: its id, the beginning of it, or latest.")] = "latest",
+    *,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where the page goes.")] = None,
+    runs: Annotated[Path, typer.Option("--runs", help="Folder that runs are in.")] = campaigns.RUNS,
+    json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON instead.")] = False,
+) -> None:
+    """Render the report of RUN as one self-contained HTML file, from its records alone."""
+    store = RunStore.open(run_name, runs)
+    derived = derive(store)
+    if json:
+        as_json(summary_data(store, derived))
+        return
+    say(str(write_report(store, derived, output or store.folder / "report.html")))
+
+
+def write_report(store: RunStore, derived: Sequence[Row], page: Path) -> Path:
+    """Write the page whole or not at all, and return its path. Raises ``HarnessError`` where it cannot be written."""
+    logs = {}
+    for record in store.records():
+        if record.log:
+            logs[record.cell_id] = os.path.relpath(store.folder / record.log, page.parent)
+    made = view.build(store.manifest, derived, standings(derived), records=len(store.records()), logs=logs)
+    text = html.render(made)
+    temporary = page.with_name(f".{page.name}.part")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(page)
+    except OSError as error:
+        raise HarnessError(f"{page} cannot be written: {error.strerror}", "give another file with -o") from error
+    return page

@@ -1,0 +1,236 @@
+"""``harness run`` and ``harness rerun``: measure what a suite asks for."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness import plan as planning
+from harness import runner, suite
+from harness.cli import campaign as campaigns
+from harness.cli.console import as_json, errors, say
+from harness.cli.exit_codes import ExitCode, worst
+from harness.cli.progress import Pace, Reporter, ending, reporter
+from harness.cli.report import write_report
+from harness.cli.summary import show, summary_data
+from harness.errors import HarnessError, SuiteError
+from harness.ports import Step
+from harness.vocabulary import Completed, Failed, Launch, Skipped
+from results.rows import rows as derive
+from results.store import RunStore
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.cli.campaign import Campaign
+    from harness.policy import PlannedOrder
+    from harness.vocabulary import Cell, Record
+
+SuiteArgument = Annotated[
+    str | None, typer.Argument(metavar="SUITE", help="A suite file, or the name of one that ships: quickstart, yolo11.")
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="PATTERN", help="Only cells whose label matches, for example '*/int8/*'. Repeatable."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Set a value of the suite, for example matrix.batch=[1,8]."),
+]
+Runs = Annotated[Path, typer.Option("--runs", help="Folder that runs are written to.")]
+Preset = Annotated[str | None, typer.Option("--preset", help="quick, default or publish, instead of the suite's.")]
+
+
+def run(
+    suite_name: SuiteArgument = None,
+    *,
+    resume: Annotated[
+        str | None, typer.Option("--resume", metavar="RUN", help="Continue an interrupted run: its id, or latest.")
+    ] = None,
+    only: Only = None,
+    assign: Set = None,
+    preset: Preset = None,
+    runs: Runs = campaigns.RUNS,
+    strict: Annotated[bool, typer.Option("--strict", help="A skipped cell counts as a failure.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON; progress stays on stderr.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> int:
+    """Measure every cell of SUITE and write a report.
+
+    Each launch is a process of its own; what is measured is stored before the next begins, so an interrupted run
+    continues with --resume. Exit codes: 0 ok, 2 interrupted, 3 a cell failed, 4 wrong usage or suite, 5 nothing ran.
+    """
+    if (suite_name is None) == (resume is None):
+        raise HarnessError("give a suite, or --resume with a run", "for example: harness run quickstart")
+    with reporter(quiet=quiet) as progress, campaigns.termination_as_interrupt():
+        timeout_s = 1800.0
+        with campaigns.opened_workshop(timeout_s) as workshop:
+            if resume is not None:
+                if only or assign or preset:
+                    raise HarnessError("--only, --set and --preset change a plan; a resumed run keeps its own")
+                campaign, store = campaigns.reopen(resume, runs, workshop, progress.told)
+            else:
+                campaign, text = _begun(str(suite_name), only or [], _overrides(assign, preset), workshop, progress)
+                store = campaigns.create(campaign, runs, suite_text=text, command=_command())
+            with store:
+                interrupted = _measure(campaign, store, progress)
+    return _concluded(store, interrupted=interrupted, strict=strict, json=json)
+
+
+def _overrides(assign: list[str] | None, preset: str | None) -> list[str]:
+    return [*(assign or []), *([f"preset={preset}"] if preset else [])]
+
+
+def _begun(
+    name: str, only: Sequence[str], overrides: Sequence[str], workshop: campaigns.Workshop, progress: Reporter
+) -> tuple[Campaign, str]:
+    path = suite.find(name)
+    loaded = suite.load(path, overrides)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SuiteError(f"{path}: {error.strerror}", "check that it may be read") from error
+    campaign = campaigns.look(loaded, path.absolute().parent, workshop, progress.told)
+    if only:
+        campaign = replace(campaign, plan=planning.select(campaign.plan, only))
+    return campaign, text
+
+
+def _command() -> str:
+    """Return the command line as a reader could repeat it: no path of this machine's in it."""
+    words = ["harness", *sys.argv[1:]]
+    return shlex.join(Path(word).name if os.path.isabs(word) else word for word in words)  # noqa: PTH117 - a plain word
+
+
+def _measure(campaign: Campaign, store: RunStore, progress: Reporter) -> bool:
+    """Prepare and run what is left; return whether it was interrupted."""
+    try:
+        order = campaigns.order_of(campaign, store)
+        pending = _pending(order, store, campaign)
+        benches = campaigns.prepared(campaign, pending, progress.told)
+        progress.began(len(campaign.plan.order))
+        pace = Pace()
+        estimates = {planned.cell.cell_id: planned.seconds for planned in campaign.plan.cells}
+        done: dict[tuple[str, int], float] = {
+            (record.cell_id, record.launch.index): record.duration_ns / 1e9 for record in store.records()
+        }
+        for event in runner.run(order, store, campaigns.setting(campaign, store, benches)):
+            if isinstance(event, runner.Started):
+                expected_s = pace.corrected(estimates[event.cell.cell_id])
+                left_s = planning.seconds_left(campaign.plan, done)
+                pace.started(estimates[event.cell.cell_id])
+                progress.started(event.cell, event.launch, expected_s, left_s)
+            else:
+                pace.finished()
+                done[event.record.cell_id, event.record.launch.index] = event.record.duration_ns / 1e9
+                progress.finished(event.record)
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+def _pending(order: PlannedOrder, store: RunStore, campaign: Campaign) -> list[Cell]:
+    """Return the cells that still have launches to make, so that a resumed run prepares no more than it needs."""
+    if order.next(store.records()) is None:
+        return []
+    completed = {record.cell_id for record in store.records() if isinstance(record.outcome, Completed)}
+    launches = {planned.cell.cell_id: planned.launches for planned in campaign.plan.cells}
+    finished = {
+        cell_id
+        for cell_id in completed
+        if len({record.launch.index for record in store.records() if record.cell_id == cell_id}) >= launches[cell_id]
+    }
+    return [cell for cell in campaigns.runnable(campaign.plan) if cell.cell_id not in finished]
+
+
+def _concluded(store: RunStore, *, interrupted: bool, strict: bool, json: bool) -> int:
+    derived = derive(store)
+    page = write_report(store, derived, store.folder / "report.html")
+    if json:
+        as_json({**summary_data(store, derived), "report": str(page), "interrupted": interrupted})
+    else:
+        show(store, derived, page)
+    if interrupted:
+        errors.print(f"interrupted; continue with: harness run --resume {store.run_id}", markup=False, highlight=False)
+    return exit_code(store, interrupted=interrupted, strict=strict)
+
+
+def exit_code(store: RunStore, *, interrupted: bool, strict: bool) -> ExitCode:
+    """Return what a script is told of a run: the worst of everything that holds."""
+    last: dict[tuple[str, int], Record] = {}
+    for record in store.records():
+        last[record.cell_id, record.launch.index] = record
+    outcomes = [record.outcome for record in last.values()]
+    codes = [ExitCode.OK]
+    if interrupted:
+        codes.append(ExitCode.INTERRUPTED)
+    if any(isinstance(outcome, Failed) for outcome in outcomes):
+        codes.append(ExitCode.CELL_FAILED)
+    skipped = any(isinstance(outcome, Skipped) for outcome in outcomes) or any(
+        planned.skipped is not None for planned in store.plan.cells
+    )
+    if strict and skipped:
+        codes.append(ExitCode.CELL_FAILED)
+    if not interrupted and not any(isinstance(outcome, Completed) for outcome in outcomes):
+        codes.append(ExitCode.NOTHING)
+    return worst(codes)
+
+
+def rerun(
+    run_name: Annotated[str, typer.Argument(metavar="RUN", help="A run: its id, the beginning of it, or latest.")],
+    cell_name: Annotated[str, typer.Argument(metavar="CELL", help="A cell: its label, a pattern, or the beginning of its id.")],
+    *,
+    runs: Runs = campaigns.RUNS,
+) -> int:
+    """Repeat one cell of a run in the foreground, showing all that its process prints, and store the result."""
+    with campaigns.opened_workshop(1800.0) as workshop, campaigns.termination_as_interrupt():
+        campaign, store = campaigns.reopen(run_name, runs, workshop, _note)
+        cell = one_cell(store, cell_name)
+        with store:
+            benches = campaigns.prepared(campaign, [cell], _note)
+            tried = [attempt.launch for attempt in store.attempts() if attempt.cell_id == cell.cell_id]
+            launch = Launch(0, max((item.attempt + 1 for item in tried if item.index == 0), default=0))
+            setting = replace(campaigns.setting(campaign, store, benches), echo=True)
+            record = None
+            for event in runner.run(_Once(Step(cell, launch), len(store.records())), store, setting):
+                if isinstance(event, runner.Finished):
+                    record = event.record
+    if record is None:
+        raise HarnessError(f"{cell.label} gave no record", "this is a defect of the harness")
+    say(f"{cell.label} #{launch.index} attempt {launch.attempt + 1}: {ending(record)}")
+    say(f"log: {store.folder / record.log}" if record.log else "no process was started")
+    return ExitCode.CELL_FAILED if isinstance(record.outcome, Failed) else ExitCode.OK
+
+
+class _Once:
+    """The policy of a single launch."""
+
+    def __init__(self, step: Step, records: int) -> None:
+        self._step, self._records = step, records
+
+    def next(self, records: Sequence[Record]) -> Step | None:
+        return self._step if len(records) == self._records else None
+
+
+def one_cell(store: RunStore, pattern: str) -> Cell:
+    """Return the one cell of a run that a pattern means. Raises ``HarnessError`` naming the choices."""
+    exact = [planned for planned in store.plan.cells if planned.cell.label == pattern]
+    if len(exact) == 1:
+        return exact[0].cell
+    found = [planned.cell for planned in planning.select(store.plan, [pattern]).cells]
+    # A selection brings the proofs of timed cells along; they are meant only where nothing else is.
+    chosen = [cell for cell in found if cell.scenario.name != "prove"] or found
+    if len(chosen) != 1:
+        labels = ", ".join(cell.label for cell in chosen[:6])
+        raise HarnessError(f"{pattern!r} means {len(chosen)} cells", f"name one of: {labels}")
+    return chosen[0]
+
+
+def _note(word: str) -> None:
+    errors.print(f"prepare  {word}", markup=False, highlight=False)

@@ -1,0 +1,251 @@
+"""Everything that launches need, made once and cached: artifacts, inputs, calibration tensors, reference outputs."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import harness
+from harness import jobs, process, registry
+from harness.artifacts import Exporters, Request, Route, in_child
+from harness.cache import hash_tree
+from harness.engine import Calibration
+from harness.runner import Bench
+from harness.vocabulary import (
+    Artifact,
+    EngineFacts,
+    Failed,
+    Goal,
+    Level,
+    Precision,
+    Skipped,
+    Stage,
+    digest,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from harness.artifacts import Workshop
+    from harness.survey import Model, Survey
+    from harness.tasks.datasets import DataSet
+    from harness.vocabulary import Cell
+
+ROTATED_INPUTS = 64
+"""Inputs in rotation, where the data set has as many: one input repeated measures the cache."""
+MAXIMUM_ROTATED_BYTES = 512 * 1024 * 1024
+REFERENCE_BATCHES = 4
+
+T = Artifact | Failed | Skipped
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the suite says about making things."""
+
+    export: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    interpreters: Mapping[str, str] = field(default_factory=dict)
+    seed: int = 0
+
+
+class Preparer:
+    """Makes benches for variants; what several variants share is made once."""
+
+    def __init__(self, survey: Survey, workshop: Workshop, settings: Settings, told: Callable[[str], None]) -> None:
+        """Take a survey; ``told`` is called with a word about each thing before it is made."""
+        self._survey = survey
+        self._workshop = workshop
+        self._settings = settings
+        self._told = told
+        self._exporters = Exporters()
+        self._references: dict[tuple[str, int], Path | Failed | Skipped] = {}
+
+    def bench(self, cell: Cell) -> Bench | Failed | Skipped:
+        """Return what the launches of a cell's variant need, or why it cannot be had."""
+        model, engine = self._survey.models[cell.workload], self._survey.engines[cell.engine]
+        if model.trouble is not None:
+            return model.trouble
+        if not isinstance(engine, EngineFacts):
+            return engine
+        inputs = self._inputs(model, cell.shape)
+        if not isinstance(inputs, jobs.Inputs):
+            return inputs
+        artifact = self._artifact(model, cell.engine, cell.precision, cell.batch, cell.shape)
+        if not isinstance(artifact, Artifact):
+            return artifact
+        reference = self._reference(model, cell, inputs)
+        if not isinstance(reference, Path):
+            return reference
+        evaluated = model.selections.evaluate if model.selections else None
+        return Bench(
+            engine=self._survey.registered[cell.engine].target,
+            artifact=artifact,
+            inputs=inputs,
+            reference=reference,
+            items=_items(evaluated.items) if evaluated else (),
+            classes={str(key): value for key, value in evaluated.classes.items()} if evaluated else {},
+        )
+
+    def _artifact(self, model: Model, engine: str, precision: Precision, batch: int, shape: tuple[int, ...]) -> T:
+        formats = registry.engine(self._survey.registered[engine].target).formats
+        route = self._exporters.route(model.source.format, formats, precision)
+        if not isinstance(route, Route):
+            return route
+        calibration = None
+        if route.calibrated:
+            made = self._calibration(model, shape)
+            if not isinstance(made, Calibration):
+                return made
+            calibration = made
+        self._told(f"{model.source.reference} → {route.format} {precision.value} for {engine}")
+        request = Request(batch, shape, self._settings.export, calibration, self._settings.seed)
+        return self._workshop.ensure(model.artifact, route, request)
+
+    def _calibration(self, model: Model, shape: tuple[int, ...]) -> Calibration | Failed | Skipped:
+        images = model.selections.calibrate if model.selections else None
+        if images is None:
+            return Skipped("it is calibrated on images, and the workload selects none", "add `calibrate:` to its data")
+        made = self._tensors(model, images, shape, "calibration images")
+        if not isinstance(made, jobs.Inputs):
+            return made
+        return Calibration(made.path / "inputs.npy", made.content_hash, made.count)
+
+    def _inputs(self, model: Model, shape: tuple[int, ...]) -> jobs.Inputs | Failed | Skipped:
+        return self._tensors(model, model.selections.evaluate if model.selections else None, shape, "inputs", rotate=True)
+
+    def _tensors(
+        self, model: Model, images: DataSet | None, shape: tuple[int, ...], what: str, *, rotate: bool = False
+    ) -> jobs.Inputs | Failed | Skipped:
+        one = 4
+        for size in shape:
+            one *= size
+        count = min(ROTATED_INPUTS, max(1, MAXIMUM_ROTATED_BYTES // one))
+        items = (images.items[:count] if rotate else images.items) if images else ()
+        key = digest(
+            {
+                "task": dict(model.task),
+                "code": _code_of_tasks(),
+                "shape": list(shape),
+                "images": [item.sha256 for item in items],
+                "drawn": None if items else [count, self._settings.seed],
+            }
+        )
+        entry = self._workshop.cache.get("inputs", key)
+        if entry is None:
+            refused: list[Failed | Skipped] = []
+
+            def make(folder: Path) -> Mapping[str, Any]:
+                self._told(f"{what} of {model.source.reference}: {len(items) or count} tensors")
+                task = {**model.task, **model.task_place}
+                job = jobs.PrepareJob(task, shape, _items(items), count, self._settings.seed, folder)
+                answer = in_child("prepare", job, jobs.PrepareAnswer, self._workshop, what.replace(" ", "-"))
+                if not isinstance(answer, jobs.PrepareAnswer):
+                    refused.append(answer)
+                    raise _RefusedError
+                return {"content_hash": answer.content_hash, "count": answer.count}
+
+            try:
+                entry = self._workshop.cache.put("inputs", key, make)
+            except _RefusedError:
+                return refused[0]
+        return jobs.Inputs(entry.content, entry.meta["content_hash"], entry.meta["count"])
+
+    def _reference(self, model: Model, cell: Cell, inputs: jobs.Inputs) -> Path | Failed | Skipped:
+        """Return the FP32 outputs of the engine nearest to the source: the shortest route, then by name."""
+        key = (cell.workload, cell.batch)
+        if key not in self._references:
+            self._references[key] = self._made_reference(model, cell, inputs)
+        return self._references[key]
+
+    def _made_reference(self, model: Model, cell: Cell, inputs: jobs.Inputs) -> Path | Failed | Skipped:
+        trouble: Failed | Skipped | None = None
+        for engine, device in self._nearest(model):
+            artifact = self._artifact(model, engine, Precision.FP32, cell.batch, cell.shape)
+            if not isinstance(artifact, Artifact):
+                trouble = trouble or artifact
+                continue
+            made = self._run_reference(engine, device, artifact, inputs, cell.batch)
+            if isinstance(made, Path):
+                return made
+            trouble = trouble or made
+        hint = "install an engine that runs it at FP32; `harness doctor` tells which can be had"
+        none = Failed(Stage.REFERENCE, "no-reference", "no engine here gives FP32 outputs to verify against", hint)
+        return trouble or none
+
+    def _nearest(self, model: Model) -> Iterable[tuple[str, str]]:
+        """Yield engines and devices that execute FP32, those with the shortest route from the source first."""
+        found = []
+        for name, facts in self._survey.engines.items():
+            if not isinstance(facts, EngineFacts):
+                continue
+            formats = registry.engine(self._survey.registered[name].target).formats
+            route = self._exporters.route(model.source.format, formats, Precision.FP32)
+            for device in facts.devices:
+                support = device.precisions.get(Precision.FP32.value)
+                if isinstance(route, Route) and support is not None and support.level is Level.NATIVE:
+                    found.append((len(route.steps), name, device.name))
+                    break
+        return [(name, device) for _, name, device in sorted(found)]
+
+    def _run_reference(
+        self, engine: str, device: str, artifact: Artifact, inputs: jobs.Inputs, batch: int
+    ) -> Path | Failed | Skipped:
+        facts = self._survey.engines[engine]
+        version = facts.version if isinstance(facts, EngineFacts) else ""
+        about = [engine, version, device, artifact.content_hash, inputs.content_hash, batch, REFERENCE_BATCHES]
+        key = digest({"reference": about})
+        entry = self._workshop.cache.get("references", key)
+        if entry is None:
+            refused: list[Failed | Skipped] = []
+
+            def make(folder: Path) -> Mapping[str, Any]:
+                self._told(f"FP32 reference outputs by {engine}")
+                session = jobs.SessionSpec(device, Precision.FP32, batch, None, 1, Goal.LATENCY, strict=False)
+                job = jobs.ReferenceJob(
+                    self._survey.registered[engine].target,
+                    artifact,
+                    session,
+                    inputs,
+                    REFERENCE_BATCHES,
+                    folder / "outputs.npz",
+                )
+                answer = self._in_engine_child(engine, job)
+                if not isinstance(answer, jobs.TextAnswer):
+                    refused.append(answer)
+                    raise _RefusedError
+                return {"engine": engine, "version": version}
+
+            try:
+                entry = self._workshop.cache.put("references", key, make)
+            except _RefusedError:
+                return refused[0]
+        return entry.content / "outputs.npz"
+
+    def _in_engine_child(self, engine: str, job: jobs.ReferenceJob) -> jobs.TextAnswer | Failed | Skipped:
+        workshop = self._workshop
+        workshop.scratch.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="reference-", dir=workshop.scratch) as scratch:
+            interpreter = self._settings.interpreters.get(engine, sys.executable)
+            log = workshop.logs / f"reference-{engine}.log"
+            child = process.Child(Path(scratch), log, workshop.timeout_s, interpreter)
+            return process.call("reference", job, child, jobs.TextAnswer)
+
+
+class _RefusedError(Exception):
+    """The child refused; what it said was kept aside."""
+
+
+def _items(items: Iterable[Any]) -> tuple[jobs.Item, ...]:
+    return tuple(jobs.Item(item.path, item.label) for item in items)
+
+
+@functools.cache
+def _code_of_tasks() -> str:
+    """Hash the task code: tensors made by other pre-processing must not be found under the same key."""
+    hashes = [hash_tree(file)[0] for file in sorted((Path(harness.__file__).parent / "tasks").glob("*.py"))]
+    return digest(hashes)

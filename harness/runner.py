@@ -1,0 +1,219 @@
+"""Launch after launch: each in a fresh process, each filed before the next begins."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import jobs, process
+from harness.vocabulary import (
+    Artifact,
+    Cell,
+    Completed,
+    Failed,
+    Goal,
+    Launch,
+    Outcome,
+    Record,
+    SamplesRef,
+    Skipped,
+    Stage,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.ports import LaunchPolicy, RecordSink, Step
+
+
+@dataclass(frozen=True)
+class Bench:
+    """All that the launches of one variant share, ready on disk."""
+
+    engine: str  # module:attribute
+    artifact: Artifact
+    inputs: jobs.Inputs
+    reference: Path | None
+    items: tuple[jobs.Item, ...] = ()
+    classes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What holds for the whole run: where it is, how long a launch may take, when it has measured enough."""
+
+    hw_id: str
+    env_id: str
+    benches: Mapping[str, Bench | Failed | Skipped]  # by variant id
+    limits: Mapping[str, jobs.Limits]  # by cell id
+    timeout_s: float
+    strict: bool
+    interpreters: Mapping[str, str] = field(default_factory=dict)  # by engine name
+    echo: bool = False  # show what the child prints, as it comes
+    task_places: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # by variant: paths of user code
+
+
+@dataclass(frozen=True)
+class Started:
+    """A launch begins."""
+
+    cell: Cell
+    launch: Launch
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A launch ended, and its record is stored."""
+
+    record: Record
+
+
+def run(policy: LaunchPolicy, sink: RecordSink, setting: Setting) -> Iterator[Started | Finished]:
+    """Make launches until the policy has no more, yielding each beginning and each stored end.
+
+    A ``KeyboardInterrupt`` ends the child first and leaves the attempt without an end, as a resume expects.
+    """
+    while (step := policy.next(sink.records())) is not None:
+        sink.started(step.cell, step.launch)
+        yield Started(step.cell, step.launch)
+        record = _launch(step, sink, setting)
+        sink.finished(record)
+        yield Finished(record)
+
+
+def _launch(step: Step, sink: RecordSink, setting: Setting) -> Record:
+    started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    started_ns = time.monotonic_ns()
+    blank = Record(
+        run_id=sink.run_id,
+        cell=step.cell,
+        launch=step.launch,
+        outcome=Completed(),
+        hw_id=setting.hw_id,
+        env_id=setting.env_id,
+        started_at=started_at,
+        duration_ns=0,
+        cell_id=step.cell.cell_id,
+        variant_id=step.cell.variant_id,
+    )
+    bench = setting.benches.get(step.cell.variant_id)
+    if step.settled is not None:
+        return replace(blank, outcome=step.settled)
+    if bench is None:
+        return replace(blank, outcome=Failed(Stage.PREPARE, "not-prepared", "nothing was prepared for this cell"))
+    if not isinstance(bench, Bench):
+        return replace(blank, outcome=bench)
+    return replace(_measured(blank, bench, sink, setting), duration_ns=time.monotonic_ns() - started_ns)
+
+
+def launch_name(cell: Cell, launch: Launch) -> str:
+    """Return the stem of a launch's files: unique in a run, safe in a file name."""
+    return f"{cell.cell_id[:16]}-{launch.index}-{launch.attempt}"
+
+
+def _measured(blank: Record, bench: Bench, sink: RecordSink, setting: Setting) -> Record:
+    cell = blank.cell
+    name = launch_name(cell, blank.launch)
+    log = Path("logs") / f"{name}.log"
+    record = replace(
+        blank, artifact=bench.artifact, inputs_hash=bench.inputs.content_hash, inputs_count=bench.inputs.count,
+        log=log.as_posix(),
+    )  # fmt: skip
+    # The child works in its scratch folder, so no path that it is given may be relative to ours.
+    folder = sink.folder.absolute()
+    scratch = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder))
+    try:
+        job = launch_job(cell, bench, setting, scratch / "samples.npz")
+        child = process.Child(
+            scratch=scratch,
+            log=folder / log,
+            timeout_s=setting.timeout_s,
+            interpreter=setting.interpreters.get(cell.engine, sys.executable),
+            threads=cell.threads,
+            echo=setting.echo,
+        )
+        answer = process.call("launch", job, child, jobs.LaunchAnswer)
+        if not isinstance(answer, jobs.LaunchAnswer):
+            return replace(record, outcome=answer)
+        return _filed(record, answer, scratch / "samples.npz", folder, name)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def launch_job(cell: Cell, bench: Bench, setting: Setting, samples: Path) -> jobs.LaunchJob:
+    """Return what the worker is asked for one launch of ``cell``."""
+    scenario = cell.scenario.name
+    goal = Goal.THROUGHPUT if scenario == "throughput" else Goal.LATENCY
+    return jobs.LaunchJob(
+        engine=bench.engine,
+        artifact=bench.artifact,
+        session=jobs.SessionSpec(
+            device=cell.device,
+            precision=cell.precision,
+            batch=cell.batch,
+            threads=cell.threads,
+            streams=cell.streams if goal is Goal.THROUGHPUT else 1,
+            goal=goal,
+            strict=setting.strict,
+            options=cell.options,
+        ),
+        scenario=scenario,
+        parameters=cell.scenario.parameters,
+        task={**cell.task, **setting.task_places.get(cell.variant_id, {})},
+        inputs=bench.inputs,
+        reference=bench.reference,
+        limits=setting.limits[cell.cell_id],
+        samples=samples,
+        items=bench.items if scenario == "accuracy" else (),
+        classes=bench.classes if scenario == "accuracy" else {},
+        shape=cell.shape,
+    )
+
+
+def _filed(record: Record, answer: jobs.LaunchAnswer, made: Path, folder: Path, name: str) -> Record:
+    reference = None
+    if answer.samples_sha256:
+        kept = Path("samples") / f"{name}.npz"
+        try:
+            _keep(made, folder / kept)
+        except OSError as error:
+            hint = "free some space or mend the permissions, then `harness run --resume`"
+            outcome: Outcome = Failed(Stage.RECORD, type(error).__name__, f"samples not kept: {error.strerror}", hint)
+            return replace(record, outcome=outcome)
+        reference = SamplesRef(kept.as_posix(), answer.samples_sha256, answer.samples_rows)
+    accuracy = answer.accuracy
+    if accuracy is not None:
+        accuracy = replace(accuracy, per_image=reference)
+    return replace(
+        record,
+        versions=answer.versions,
+        timing=answer.timing,
+        samples=reference if accuracy is None else None,
+        memory=answer.memory,
+        accuracy=accuracy,
+        agreement=answer.agreement,
+        execution=answer.execution,
+        noise=answer.noise,
+    )
+
+
+def _keep(made: Path, kept: Path) -> None:
+    """Move a file into the run folder so that it is there, whole, before the record that names it."""
+    with made.open("rb") as file:
+        os.fsync(file.fileno())
+    made.replace(kept)
+    with contextlib.suppress(OSError):
+        descriptor = os.open(kept.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,359 @@
+"""What a suite may say: pydantic models whose descriptions are the reference documentation."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterable, Mapping  # noqa: TC003 - pydantic evaluates annotations at run time
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PositiveFloat,
+    PositiveInt,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from harness import codec
+from harness.errors import HarnessError
+from harness.tasks.datasets import DataSpec
+from harness.vocabulary import (
+    FORMAT_ONNX,
+    FORMAT_TORCH_MODULE,
+    FORMAT_ULTRALYTICS,
+    Format,
+    Precision,
+)
+
+T = TypeVar("T")
+
+ACCURACY, LATENCY, MEMORY, PROVE, THROUGHPUT = "accuracy", "latency", "memory", "prove", "throughput"
+SCENARIOS = (LATENCY, THROUGHPUT, MEMORY, ACCURACY)
+"""What a suite asks for by default. ``prove`` is added by the plan."""
+
+
+class _Many:
+    """A list for which a single value may stand."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(_as_tuple, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        listed = handler(schema)
+        return {"anyOf": [listed, listed["items"]]}
+
+
+def _as_tuple(value: object) -> object:
+    if isinstance(value, list):
+        return tuple(value)
+    return value if isinstance(value, (tuple, dict)) else (value,)
+
+
+def _as_list(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+_Listed = BeforeValidator(_as_list)
+Many = Annotated[tuple[T, ...], Field(min_length=1), _Many()]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]{0,63}$")]
+Word = Annotated[str, Field(min_length=1, max_length=200)]
+PathText = Annotated[
+    str,
+    Field(min_length=1, max_length=4096),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
+"""A path; in the file also a list of candidates, of which loading keeps the first that exists."""
+PlainPath = Annotated[str, Field(min_length=1, max_length=4096)]
+PrecisionName = Annotated[Precision, Field(strict=False)]
+ScenarioName = Literal["latency", "throughput", "memory", "accuracy", "prove"]
+Range = Annotated[str, Field(pattern=r"^([A-Za-z_]\w*:)?(-?[0-9]{1,9})?:(-?[0-9]{1,9})?(:(-?[0-9]{1,9})?)?$")]
+Percentile = Annotated[float, Field(gt=0, lt=100)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Source(_Model):
+    """Where the model comes from: exactly one of ``ultralytics``, ``torch``, ``onnx`` and ``file``."""
+
+    ultralytics: PathText | None = Field(None, description="An Ultralytics checkpoint (.pt); needs `trust: true`.")
+    torch: Annotated[str, Field(pattern=r"^[\w.]+:[\w.]+$")] | None = Field(
+        None, description="Import path of a factory of a torch.nn.Module: `package.module:callable`."
+    )
+    onnx: PathText | None = Field(None, description="An ONNX file.")
+    file: PathText | None = Field(None, description="A file of any other format, named by `format`.")
+    format: Word | None = Field(None, description="With `file`: the artifact format, such as `torch-export`.")
+    arguments: dict[str, Any] = Field(
+        default_factory=dict,
+        description="With `torch`: keyword arguments; {call: 'module:callable'} stands for what the call returns.",
+    )
+    path: Annotated[tuple[PlainPath, ...], _Listed] = Field(
+        (), description="With `torch`: folders in which the factory's module is looked for first."
+    )
+    weights: PathText | None = Field(None, description="With `torch`: a state dict that torch.save wrote.")
+    fingerprint_note: str = Field(
+        "", description="With `torch`: part of the model's identity; change it where code changed and weights did not."
+    )
+    trust: bool = Field(False, description="The file may run code when it is opened (a pickle does), and that is fine.")  # noqa: FBT003 - pydantic's own signature
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Source:
+        kinds = ("ultralytics", "torch", "onnx", "file")
+        given = [kind for kind in kinds if getattr(self, kind) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none"
+            raise ValueError(f"a source is exactly one of {', '.join(kinds)}; found {found}")
+        if (self.file is None) != (self.format is None):
+            raise ValueError("`file` and `format` are given together")
+        only = [key for key in ("arguments", "path", "weights", "fingerprint_note") if getattr(self, key)]
+        if self.torch is None and only:
+            raise ValueError(f"`{only[0]}` goes with `torch`")
+        return self
+
+    @property
+    def kind(self) -> Format:
+        """The artifact format of the source."""
+        known = ((self.ultralytics, FORMAT_ULTRALYTICS), (self.torch, FORMAT_TORCH_MODULE), (self.onnx, FORMAT_ONNX))
+        return next((name for value, name in known if value is not None), self.format or "")
+
+    @property
+    def reference(self) -> str:
+        """What the suite said: a path or an import path."""
+        return self.ultralytics or self.torch or self.onnx or self.file or ""
+
+    def torch_description(self) -> dict[str, Any]:
+        """Return the JSON-able description that the ``torch-module`` format consists of."""
+        return {
+            "factory": self.torch,
+            "arguments": self.arguments,
+            "path": list(self.path),
+            "weights": self.weights,
+            "fingerprint_note": self.fingerprint_note,
+        }
+
+
+class Data(_Model):
+    """Images, and labels where there are any: exactly one of ``yolo``, ``imagefolder``, ``coco`` and ``files``."""
+
+    yolo: PathText | None = Field(None, description="An Ultralytics data set file (data.yaml).")
+    imagefolder: PathText | None = Field(None, description="A folder with one folder of images per class.")
+    coco: PathText | None = Field(None, description="A COCO annotation file.")
+    files: PathText | None = Field(None, description="A folder or a glob of image files.")
+    images: PathText | None = Field(None, description="With `coco`: the folder of the images. With `files`: a glob.")
+    package: Word | None = Field(None, description="With `files`: the installed package that it is relative to.")
+    label: Word | None = Field(
+        None, description="With `files`: a regular expression on the file name whose first group is the class index."
+    )
+    split: Word | None = Field(None, description="With `yolo` or `imagefolder`: the split to take images from.")
+    calibrate: Range | None = Field(
+        None, description="Images to calibrate on: `start:stop` by path, of a split: `train:0:64`; none where absent."
+    )
+    evaluate: Range | None = Field(
+        None, description="Images to measure on, in the same form; all where absent. Keep them apart from `calibrate`."
+    )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Data:
+        given = [kind for kind in _GOES_WITH if getattr(self, kind) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none"
+            raise ValueError(f"data is exactly one of {', '.join(_GOES_WITH)}; found {found}")
+        for key in ("images", "package", "label", "split"):
+            if getattr(self, key) is not None and key not in _GOES_WITH[given[0]]:
+                fits = " or ".join(f"`{kind}`" for kind, keys in _GOES_WITH.items() if key in keys)
+                raise _problem((key,), f"`{key}` goes with {fits}, not with `{given[0]}`")
+        if self.label is not None:
+            try:
+                groups = re.compile(self.label).groups
+            except (re.error, OverflowError, RecursionError) as error:
+                raise _problem(("label",), f"not a regular expression: {error}") from error
+            if groups < 1:
+                raise _problem(("label",), r"the expression needs a group for the class index, such as (\d+)")
+        return self
+
+    def spec(self) -> DataSpec:
+        """Return the data set as ``harness.tasks.datasets`` takes it."""
+        kind = next(kind for kind in _GOES_WITH if getattr(self, kind) is not None)
+        rest = {key: getattr(self, key) for key in ("images", "package", "label", "split", "calibrate", "evaluate")}
+        return DataSpec(kind, getattr(self, kind), **rest)
+
+
+_GOES_WITH = {
+    "yolo": ("split",),
+    "imagefolder": ("split",),
+    "coco": ("images",),
+    "files": ("images", "package", "label"),
+}
+
+
+class AccuracyTarget(_Model):
+    """The accuracy that counts as kept."""
+
+    target: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.99, description="Share of the FP32 reference's metric that a row must keep; MLPerf's are 0.99 and 0.999."
+    )
+
+
+class SettingError(HarnessError):
+    """One setting of a task or an engine is wrong; ``key`` is its name."""
+
+    def __init__(self, key: str, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.key = key
+
+
+def settings(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return every field of the dataclass ``kind`` as JSON-able data, those in ``given`` checked by its annotations.
+
+    Raises ``SettingError`` for an unknown name, a wrong type or whatever the dataclass itself refuses.
+    """
+    names = [field.name for field in dataclasses.fields(kind)]
+    for key in given:
+        if key not in names:
+            known = f"known: {', '.join(names)}" if names else "there are none"
+            raise SettingError(key, f"unknown setting {key[:60]!r}{did_you_mean(key, names)}", known)
+    try:
+        encoded: dict[str, Any] = codec.encode(codec.decode(kind, dict(given)))
+    except HarnessError as error:
+        place = re.match(r"\$(?:\.(\w+))?[^:]*: ", error.message)
+        key = (place[1] if place else None) or ""
+        raise SettingError(key, error.message[place.end() :] if place else error.message, error.hint) from error
+    return encoded
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` or nothing."""
+    near = difflib.get_close_matches(word[:80], list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _problem(place: tuple[str, ...], message: str, hint: str = "") -> PydanticCustomError:
+    """Return an error at a place below the value that is being validated."""
+    return PydanticCustomError("suite", "{message}", {"message": message, "below": place, "hint": hint})
+
+
+def _as_task(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _checked_task(task: dict[str, Any]) -> dict[str, Any]:
+    # Imported here, for it is only needed once a suite is read.
+    from harness.tasks import catalog  # noqa: PLC0415
+
+    name = task.get("name")
+    if not isinstance(name, str):
+        raise _problem(("name",), "a task needs a name, such as detect, classify or raw")
+    try:
+        kind = catalog.parameters(name)
+    except HarnessError as error:
+        raise _problem(("name",), error.message, error.hint) from error
+    try:
+        return {"name": name, **settings(kind, {key: value for key, value in task.items() if key != "name"})}
+    except SettingError as error:
+        raise _problem((error.key,) if error.key else (), error.message, error.hint) from error
+
+
+class Workload(_Model):
+    """One model, what it does, and the data it is judged on."""
+
+    source: Source = Field(description="Where the model comes from.")
+    task: Annotated[
+        dict[str, Any],
+        AfterValidator(_checked_task),
+        BeforeValidator(_as_task),
+        WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object", "required": ["name"]}]}),
+    ] = Field(description="What the model does: a name, or a mapping of `name` and the task's own settings.")
+    input: Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=8), _Listed] = Field(
+        description="Shape of one input without the batch: [channels, height, width]."
+    )
+    data: Data | None = Field(None, description="Images; without them inputs are drawn and accuracy is skipped.")
+    accuracy: AccuracyTarget = Field(default_factory=AccuracyTarget, description="What accuracy must reach.")
+
+
+class Selection(_Model):
+    """Some cells of the matrix; a key that is absent says nothing."""
+
+    workload: Many[str] | None = Field(None, description="Names of workloads.")
+    engine: Many[Word] | None = Field(None, description="Names of engines.")
+    precision: Many[PrecisionName] | None = Field(None, description="Precisions.")
+    device: Many[Word] | None = Field(None, description="Devices, or `auto`.")
+    batch: Many[PositiveInt] | None = Field(None, description="Batch sizes.")
+    threads: Many[PositiveInt | None] | None = Field(None, description="Thread counts.")
+    streams: Many[PositiveInt | None] | None = Field(None, description="Stream counts.")
+    scenario: Many[ScenarioName] | None = Field(None, description="Scenarios.")
+
+
+class Excluded(Selection):
+    """Cells to leave out: those that match every key given."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Excluded:
+        if not self.model_fields_set:
+            raise ValueError("an empty entry would leave out everything")
+        return self
+
+
+class Matrix(_Model):
+    """What to measure: the product of these lists. A single value may stand for a list of one."""
+
+    workload: Many[str] | None = Field(None, description="Names of workloads; all where absent.")
+    engine: Many[Word] = Field(description="Names of engines; `harness doctor` lists them.")
+    precision: Many[PrecisionName] = Field((Precision.FP32,), description="Precisions to run at.")
+    device: Many[Word] = Field(("auto",), description="Devices as the engine names them; `auto`: each that it has.")
+    batch: Many[PositiveInt] = Field((1,), description="Items per inference; shapes are static.")
+    threads: Many[PositiveInt | None] = Field((None,), description="Threads; null: what the runtime takes by itself.")
+    streams: Many[PositiveInt | None] = Field(
+        (None,), description="Concurrent streams of the throughput scenario; null: what the runtime recommends."
+    )
+    scenario: Many[ScenarioName] = Field(
+        SCENARIOS, description="What to measure; what was executed is proven besides, once per timed row."
+    )
+
+
+class Suite(_Model):
+    """What to measure, on which models, how long: one file."""
+
+    version: Literal[1] = Field(description="Version of this format.")
+    name: Word | None = Field(None, description="Name in reports; the file's where absent.")
+    description: str = Field("", description="A sentence for the reader of the report.")
+    workloads: Annotated[dict[Name, Workload], Field(min_length=1)] = Field(description="The models, by name.")
+    matrix: Matrix = Field(description="What to measure.")
+    include: Annotated[tuple[Selection, ...], _Listed] = Field(
+        (), description="More cells: each entry is a matrix of its own that takes absent keys from `matrix`."
+    )
+    exclude: Annotated[tuple[Excluded, ...], _Listed] = Field((), description="Cells to leave out.")
+    preset: Literal["quick", "default", "publish"] = Field("default", description="How thorough to be.")
+    launches: Annotated[int, Field(gt=0, le=1000)] | None = Field(
+        None, description="Fresh processes per timed cell, instead of the preset's number."
+    )
+    timeout: Annotated[PositiveFloat, Field(le=7 * 86_400)] = Field(600.0, description="Seconds per launch.")
+    fallback: Literal["allow", "strict"] = Field(
+        "allow", description="`strict`: refuse to run nodes on another device than the one asked."
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="Of the order of launches and of drawn inputs.")
+    percentiles: Many[Percentile] | None = Field(
+        None, description="What the report must be able to print; launches are lengthened for it. Absent: the preset's."
+    )
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Settings of engines, by engine.")
+    export: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Settings of exporters, by exporter.")
+    interpreters: dict[str, PlainPath] = Field(
+        default_factory=dict, description="Python interpreters of engines that live in another environment, by engine."
+    )
+    cache: Literal["cold", "warm"] = Field(
+        "cold", description="`cold`: runtimes compile afresh in every launch; `warm`: their own caches persist."
+    )
+    gate: dict[str, Any] = Field(default_factory=dict, description="Limits for `harness gate`.")
+
+    def resolved(self) -> dict[str, Any]:
+        """Return everything the suite says as JSON-able data, defaults included; loads as an equal suite."""
+        return self.model_dump(mode="json")

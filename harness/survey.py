@@ -1,0 +1,213 @@
+"""What a suite meets here: its engines probed, its sources identified by content, its images found and hashed."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import harness
+from harness import jobs, process, registry
+from harness.artifacts import Exporters, in_child
+from harness.cache import hash_tree
+from harness.errors import DataError, HarnessError
+from harness.tasks import datasets
+from harness.vocabulary import (
+    FORMAT_TORCH_MODULE,
+    FORMAT_ULTRALYTICS,
+    Artifact,
+    EngineFacts,
+    Failed,
+    Precision,
+    Skipped,
+    Source,
+    Stage,
+    digest,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from harness.artifacts import Workshop
+    from harness.suite import Suite
+    from harness.suite_model import Data, Workload
+    from harness.suite_model import Source as SourceModel
+
+PROBE_TIMEOUT_S = 120.0
+_PICKLES = frozenset({FORMAT_ULTRALYTICS})
+
+
+@dataclass(frozen=True)
+class Model:
+    """A workload's source and data as found here; ``trouble`` says what is wrong with either."""
+
+    source: Source
+    artifact: Artifact
+    task: Mapping[str, Any]  # without the folders of the user's code: a place is no identity
+    task_place: Mapping[str, Any] = field(default_factory=dict)
+    selections: datasets.Selections | None = None
+    trouble: Failed | None = None
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Everything that a plan needs to know about this machine and these files."""
+
+    engines: Mapping[str, EngineFacts | Skipped | Failed]
+    registered: Mapping[str, registry.Registered]
+    models: Mapping[str, Model]
+
+
+def named_engines(suite: Suite) -> tuple[str, ...]:
+    """Return every engine that the suite names, in the order of naming."""
+    names = list(suite.matrix.engine)
+    for extra in suite.include:
+        names += extra.engine or ()
+    return tuple(dict.fromkeys(names))
+
+
+def survey(suite: Suite, base: Path, workshop: Workshop, told: Callable[[str], None]) -> Survey:
+    """Look at what the suite names; ``told`` is called with a word about each thing before it is looked at.
+
+    Raises ``HarnessError`` for an engine that nobody offers; everything else that is wrong becomes data.
+    """
+    registered = {name: registry.named(registry.ENGINES_GROUP, name) for name in named_engines(suite)}
+    engines: dict[str, EngineFacts | Skipped | Failed] = {}
+    for name, entry in registered.items():
+        told(f"probing {name}")
+        engines[name] = probe(entry, workshop, _interpreter(suite, name, base))
+    models = {}
+    exporters = Exporters()
+    for name, workload in suite.workloads.items():
+        told(f"reading {name}")
+        models[name] = _model(name, workload, base, workshop, exporters)
+    return Survey(engines, registered, models)
+
+
+def interpreters(suite: Suite, base: Path) -> dict[str, str]:
+    """Return the interpreter of each engine that has one of its own, as absolute paths."""
+    return {name: _interpreter(suite, name, base) for name in suite.interpreters}
+
+
+def _interpreter(suite: Suite, engine: str, base: Path) -> str:
+    given = suite.interpreters.get(engine)
+    # Not resolved: a virtual environment's python is a link, and following it would leave the environment.
+    return str((base / Path(given).expanduser()).absolute()) if given else sys.executable
+
+
+def probe(entry: registry.Registered, workshop: Workshop, interpreter: str) -> EngineFacts | Skipped | Failed:
+    """Ask an engine, in a process of its own, what it can execute here."""
+    workshop.scratch.mkdir(parents=True, exist_ok=True)
+    workshop.logs.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="probe-", dir=workshop.scratch) as scratch:
+        child = process.Child(Path(scratch), workshop.logs / f"probe-{entry.name}.log", PROBE_TIMEOUT_S, interpreter)
+        answer = process.call("probe", jobs.ProbeJob(entry.target), child, jobs.ProbeAnswer)
+    if not isinstance(answer, jobs.ProbeAnswer):
+        return answer
+    if answer.harness_version != harness.__version__:
+        reason = f"{interpreter} has harness {answer.harness_version}, this is {harness.__version__}"
+        return Skipped(reason, "install the same version there: pip install --no-deps")
+    return answer.facts or answer.skipped or Skipped("the engine said nothing")
+
+
+def _model(name: str, workload: Workload, base: Path, workshop: Workshop, exporters: Exporters) -> Model:
+    task = {key: value for key, value in workload.task.items() if key != "path"}
+    place = {"path": str((base / workload.task["path"]).absolute())} if workload.task.get("path") else {}
+    unknown = Source(workload.source.kind, workload.source.reference, digest({"unidentified": name}))
+    artifact = Artifact(unknown.format, Precision.FP32, Path(), unknown.content_hash, 0)
+    trouble = None
+    try:
+        _check_trust(workload.source)
+        path = _locate(name, workload.source, base, workshop, exporters)
+        content_hash = _identify(workload.source, path, workshop, exporters)
+        size = 0 if workload.source.kind == FORMAT_TORCH_MODULE else hash_tree(path)[1]
+        artifact = Artifact(workload.source.kind, Precision.FP32, path, content_hash, size)
+        unknown = Source(workload.source.kind, workload.source.reference, content_hash)
+    except HarnessError as error:
+        trouble = Failed(Stage.IDENTIFY, type(error).__name__, error.message, error.hint)
+    selections = None
+    try:
+        selections = datasets.resolve(_spec(workload.data), base) if workload.data else None
+    except DataError as error:
+        trouble = trouble or Failed(Stage.PREPARE, "DataError", error.message, error.hint)
+    return Model(unknown, artifact, task, place, selections, trouble)
+
+
+def _check_trust(source: SourceModel) -> None:
+    if source.kind in _PICKLES and not source.trust:
+        hint = "add `trust: true` to the source if you know where the file comes from"
+        raise DataError(f"{source.reference} is a pickle, which runs code when it is opened", hint)
+
+
+def _locate(name: str, source: SourceModel, base: Path, workshop: Workshop, exporters: Exporters) -> Path:
+    if source.kind == FORMAT_TORCH_MODULE:
+        folder = workshop.scratch / "sources"
+        folder.mkdir(parents=True, exist_ok=True)
+        description = source.torch_description()
+        description["path"] = [str((base / place).absolute()) for place in description["path"]]
+        if description["weights"]:
+            description["weights"] = str((base / description["weights"]).absolute())
+        file = folder / f"{name}.json"
+        file.write_text(json.dumps(description, sort_keys=True), encoding="utf-8")
+        return file
+    path = base / Path(source.reference).expanduser()
+    if path.exists():
+        return path.absolute()
+    return _fetched(source, workshop, exporters)
+
+
+def _fetched(source: SourceModel, workshop: Workshop, exporters: Exporters) -> Path:
+    """Have the vendor's own download bring the source into the cache."""
+    key = digest({"format": source.kind, "reference": source.reference})
+    entry = workshop.cache.get("sources", key)
+    if entry is None:
+
+        def make(folder: Path) -> Mapping[str, Any]:
+            for exporter in exporters.of_source(source.kind):
+                if not exporters.overrides(exporter.name, "fetch"):
+                    continue
+                job = jobs.FetchJob(exporter.target, source.reference, folder)
+                answer = in_child("fetch", job, jobs.TextAnswer, workshop, exporter.name)
+                if isinstance(answer, jobs.TextAnswer) and answer.text:
+                    return {"file": str(Path(answer.text).relative_to(folder))}
+                if isinstance(answer, Failed):
+                    raise DataError(answer.message, answer.hint)
+                if isinstance(answer, Skipped):
+                    raise DataError(answer.reason, answer.hint)
+            hint = "check the path in the suite; relative ones are looked for beside the suite, then where you are"
+            raise DataError(f"{source.reference} does not exist", hint)
+
+        entry = workshop.cache.put("sources", key, make)
+    return entry.content / str(entry.meta["file"])
+
+
+def _identify(source: SourceModel, path: Path, workshop: Workshop, exporters: Exporters) -> str:
+    for exporter in exporters.of_source(source.kind):
+        if not exporters.overrides(exporter.name, "identify"):
+            continue
+        job = jobs.IdentifyJob(exporter.target, path)
+        answer = in_child("identify", job, jobs.TextAnswer, workshop, exporter.name)
+        if isinstance(answer, jobs.TextAnswer) and answer.text:
+            return answer.text
+        if isinstance(answer, Failed):
+            raise DataError(f"{source.reference}: {answer.message}", answer.hint)
+        if isinstance(answer, Skipped):
+            raise DataError(f"{source.reference}: {answer.reason}", answer.hint)
+    return hash_tree(path)[0]
+
+
+def _spec(data: Data) -> datasets.DataSpec:
+    kinds: Iterable[str] = ("yolo", "imagefolder", "coco", "files")
+    kind = next(kind for kind in kinds if getattr(data, kind) is not None)
+    return datasets.DataSpec(
+        kind=kind,
+        location=getattr(data, kind),
+        images=data.images,
+        package=data.package,
+        label=data.label,
+        calibrate=data.calibrate,
+        evaluate=data.evaluate,
+    )

@@ -1,0 +1,1 @@
+"""The isolated process: one engine, one job, one answer. Standard library, numpy and the engine under test alone."""

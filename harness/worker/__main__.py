@@ -1,0 +1,94 @@
+"""``python -m harness.worker SCRATCH``: read the job there, do it, leave the answer there."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from harness import codec, jobs
+from harness.errors import EngineUnavailable, HarnessError, Unsupported, VerifyFailed
+from harness.vocabulary import Failed, Skipped, Stage
+from harness.worker.stage import Stages
+
+
+def main(scratch: Path) -> None:
+    """Do the job in ``scratch``; whatever Python can catch becomes an answer, the rest is the parent's to see."""
+    _die_with_parent()
+    stages = Stages(scratch / jobs.STAGE_FILE)
+    payload: dict[str, Any]
+    try:
+        request = json.loads((scratch / jobs.JOB_FILE).read_text(encoding="utf-8"))
+        job_class, _ = jobs.KINDS[request["kind"]]
+        answer = _do(request["kind"], codec.decode(job_class, request["job"]), stages)
+        payload = {"answer": codec.encode(answer)}
+    except Exception as error:  # noqa: BLE001 - an engine may raise anything; it costs this cell alone
+        traceback.print_exc()
+        payload = {"refusal": codec.encode(_refusal(error, stages.current))}
+    temporary = scratch / (jobs.ANSWER_FILE + ".part")
+    temporary.write_text(json.dumps(payload, allow_nan=False), encoding="utf-8")
+    temporary.replace(scratch / jobs.ANSWER_FILE)
+
+
+def _do(kind: str, job: Any, stages: Stages) -> object:
+    # Each branch imports only what its job needs: the measured process stays small.
+    if kind == "launch":
+        from harness.worker.launch import launch
+
+        return launch(job, stages)
+    if kind == "probe":
+        from harness.worker.probe import probe
+
+        return probe(job, stages)
+    if kind == "reference":
+        from harness.worker.reference import reference
+
+        return reference(job, stages)
+    if kind == "prepare":
+        from harness.worker.prepare import prepare
+
+        return prepare(job, stages)
+    if kind == "overhead":
+        from harness.worker.overhead import overhead
+
+        return overhead(job, stages)
+    from harness.worker.export import export, fetch, identify
+
+    return {"export": export, "fetch": fetch, "identify": identify}[kind](job, stages)
+
+
+def _refusal(error: Exception, stage: Stage) -> jobs.Refusal:
+    if isinstance(error, (Unsupported, EngineUnavailable)):
+        return jobs.Refusal(skipped=Skipped(error.message, error.hint))
+    message = error.message if isinstance(error, HarnessError) else str(error)
+    hint = error.hint if isinstance(error, HarnessError) else ""
+    kind = "verify" if isinstance(error, VerifyFailed) else type(error).__name__
+    return jobs.Refusal(failed=Failed(stage, kind, _shortened(message) or type(error).__name__, hint))
+
+
+def _shortened(message: str, limit: int = 2000) -> str:
+    return message if len(message) <= limit else f"{message[:limit]} … ({len(message)} characters; the log has all)"
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to end this process with its parent, so that a killed run leaves nothing measuring."""
+    if not sys.platform.startswith("linux"):
+        return
+    import ctypes
+    import signal
+
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
+    # A runtime whose threads or finalisers hang or crash at exit must not undo an answer already given.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

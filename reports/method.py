@@ -1,0 +1,123 @@
+"""How the run was made, on what machine, and how to make it again."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from reports import units
+from reports.execution import noise
+from reports.model import Method
+from reports.text import clamp, counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from reports.field import Field
+
+
+def method(manifest: Mapping[str, Any], fields: Sequence[Field], records: int) -> Method:
+    """Return the method section. A key that the manifest lacks is left out, never guessed."""
+    plan, host = _mapping(manifest.get("plan")), _mapping(manifest.get("host"))
+    run = [
+        ("run", str(manifest.get("run_id", ""))),
+        ("made", str(manifest.get("created_at", ""))),
+        ("harness", str(manifest.get("harness_version", ""))),
+        ("preset", str(plan.get("preset", ""))),
+        ("seed", str(plan.get("seed", ""))),
+        ("launches on record", f"{records:,}" if records else ""),
+        ("record schema", str(manifest.get("schema", ""))),
+        ("hw_id", str(host.get("hw_id", ""))),
+        ("env_id", str(host.get("env_id", ""))),
+    ]
+    groups = [("Run", tuple((key, value) for key, value in run if value))]
+    groups += [
+        (title, tuple(_flat(_mapping(host.get(key)))))
+        for key, title in (("hardware", "Hardware"), ("environment", "Environment"), ("conditions", "Conditions"))
+    ]
+    return Method(
+        fingerprint=tuple((title, facts) for title, facts in groups if facts),
+        engines=tuple(_engines(_mapping(manifest.get("engines")))),
+        overhead=tuple(_overhead(_mapping(manifest.get("overhead")))),
+        noise=tuple((field.workload, table) for field in fields if (table := noise(field))),
+        command=command(manifest.get("command")),
+        suite_text=str(manifest.get("suite_text", "")),
+    )
+
+
+def machine(manifest: Mapping[str, Any]) -> str:
+    """Return the machine in a few words, or an empty string where the manifest does not say."""
+    hardware = _mapping(_mapping(manifest.get("host")).get("hardware"))
+    named = [
+        str(value) for key, value in hardware.items() if key in ("cpu", "cpu_model", "model", "accelerator") and value
+    ]
+    return clamp(", ".join(named), 120)
+
+
+def command(value: object) -> str:
+    """Return a command line, quoted for a POSIX shell where it is stored as a list."""
+    if isinstance(value, (list, tuple)):
+        return shlex.join(str(word) for word in value)
+    return str(value or "")
+
+
+def _engines(engines: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, facts in sorted(engines.items()):
+        if not isinstance(facts, dict):
+            yield name, str(facts)
+            continue
+        versions = {str(key): str(version) for key, version in _mapping(facts.get("versions")).items()}
+        parts = [str(facts.get("version", "")), *(f"{key} {version}" for key, version in sorted(versions.items()))]
+        reason = [str(facts.get(key, "")) for key in ("reason", "message", "hint")]
+        yield name, ", ".join(dict.fromkeys(part for part in [*parts, *reason] if part)) or "no facts on record"
+
+
+def _overhead(by_streams: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the time that the harness itself takes per inference, by the number of streams."""
+    for streams, value in sorted(by_streams.items(), key=lambda item: (len(item[0]), item[0])):
+        if streams.isdecimal() and isinstance(value, (int, float)):
+            yield f"with {counted(int(streams), 'stream')}", f"{units.duration(value)} per inference"
+        else:
+            yield _leaf(streams, value)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the leaves of a nested mapping under readable names, in the unit that each name ends in."""
+    for key, value in sorted(values.items()):
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _flat(value, f"{name} · ")
+        elif isinstance(value, (list, tuple)):
+            yield _plain(name), ", ".join(str(item) for item in value) if value else units.MISSING
+        else:
+            yield _leaf(name, value)
+
+
+def _leaf(name: str, value: object) -> tuple[str, str]:
+    number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    if number is not None and name.endswith("_ns"):
+        return _plain(name.removesuffix("_ns")), units.duration(number)
+    if number is not None and name.endswith("_bytes"):
+        return _plain(name.removesuffix("_bytes")), units.sizes([number]).quantity(number)
+    if isinstance(value, bool):
+        return _plain(name), "yes" if value else "no"
+    if isinstance(value, float):
+        return _plain(name), units.significant(value)
+    return _plain(name), units.MISSING if value is None or value == "" else str(value)
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def launches_phrase(fields: Sequence[Field]) -> str:
+    """Return how many launches the latency cells had: ``5 launches`` or ``2 to 5 launches``."""
+    counts = {row.latency.host_to_host.launches for field in fields for _, row in field if row.latency is not None}
+    if not counts:
+        return ""
+    low, high = min(counts), max(counts)
+    return counted(low, "launch", "launches") if low == high else f"{low} to {high} launches"

@@ -1,0 +1,344 @@
+"""What the page shows, as data: every word and number decided, nothing drawn yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+# --- rows and tables ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A short word on a row that qualifies it; ``tone`` is good, bad, warn or plain."""
+
+    text: str
+    tone: str = "plain"
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class RowName:
+    """How a row is called and drawn wherever it appears."""
+
+    index: int
+    variant_id: str
+    workload: str
+    label: str  # short: only what tells it from its neighbours in the workload
+    full: str
+    engine: str
+    precision: str
+    device: str
+    series: int  # colour of the engine
+    shape: str  # marker of the precision
+    state: str  # completed | partial | failed | skipped | set aside
+    doubted: bool = False  # drawn hollow: unranked, noisy, unsteady or drifting
+    tags: tuple[Tag, ...] = ()
+
+
+@dataclass(frozen=True)
+class Column:
+    """A head: its unit and, where the title is not enough, a line of explanation."""
+
+    title: str
+    unit: str = ""
+    numeric: bool = True
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A table cell. ``sort`` orders it (``None`` comes last); ``aside`` is shown smaller: bounds, a unit, a remark."""
+
+    text: str
+    sort: float | str | None = None
+    aside: str = ""
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a table, about one row of the results."""
+
+    row: int
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Values in columns; the head of each line is the name of its row."""
+
+    id: str
+    caption: str
+    columns: tuple[Column, ...]
+    lines: tuple[Line, ...]
+
+
+# --- charts: numbers are in the unit of their axis ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A direction of a chart."""
+
+    title: str  # with its unit
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Dot:
+    """An estimate with its bounds on the line of its row; ``second`` is a diagnostic beside it."""
+
+    row: int
+    value: float
+    low: float | None
+    high: float | None
+    tip: str
+    shown: str = ""  # the number beside the line
+    second: float | None = None
+
+
+@dataclass(frozen=True)
+class DotChart:
+    """Dots with whiskers, one line each."""
+
+    id: str
+    title: str
+    description: str
+    axis: Axis
+    dots: tuple[Dot, ...]
+    second: str = ""  # what the diagnostic is called
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A row in the plane."""
+
+    row: int
+    x: float
+    x_bounds: tuple[float, float] | None
+    y: float
+    y_bounds: tuple[float, float] | None
+    tip: str
+    named: bool = False
+
+
+@dataclass(frozen=True)
+class ScatterChart:
+    """Spots with whiskers both ways, and the frontier that none of them beats."""
+
+    id: str
+    title: str
+    description: str
+    x: Axis
+    y: Axis
+    spots: tuple[Spot, ...]
+    frontier: tuple[tuple[float, float], ...] = ()
+    rule: float | None = None  # a reference level of y
+    rule_label: str = ""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Share of samples above each latency."""
+
+    row: int
+    points: tuple[tuple[float, float], ...]
+    tip: str
+
+
+@dataclass(frozen=True)
+class TailChart:
+    """Exceedance curves on a logarithmic share."""
+
+    id: str
+    title: str
+    description: str
+    x: Axis
+    curves: tuple[Curve, ...]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Parts that add up, on the line of their row."""
+
+    row: int
+    parts: tuple[float, ...]
+    tip: str
+    shown: str = ""
+
+
+@dataclass(frozen=True)
+class BarChart:
+    """Stacked bars, one line each."""
+
+    id: str
+    title: str
+    description: str
+    axis: Axis
+    parts: tuple[str, ...]
+    bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True)
+class Track:
+    """Levels reached one after the other, on the line of their row."""
+
+    row: int
+    levels: tuple[float, ...]
+    tip: str
+    shown: str = ""
+
+
+@dataclass(frozen=True)
+class TrackChart:
+    """Levels joined by a line, one line each."""
+
+    id: str
+    title: str
+    description: str
+    axis: Axis
+    levels: tuple[str, ...]
+    tracks: tuple[Track, ...]
+
+
+Chart = DotChart | ScatterChart | TailChart | BarChart | TrackChart
+
+
+# --- the page ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One large number of the verdict."""
+
+    label: str
+    value: str
+    unit: str = ""
+    bounds: str = ""
+    note: str = ""
+    tone: str = "plain"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer for one workload, in words first."""
+
+    workload: str
+    about: str
+    headline: str
+    leaders: tuple[int, ...]
+    figures: tuple[Figure, ...]
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One workload in one section."""
+
+    workload: str
+    charts: tuple[Chart, ...] = ()
+    tables: tuple[Table, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """One measure over all workloads; ``empty`` says why there is nothing to show."""
+
+    id: str
+    title: str
+    short: str  # in the navigation
+    lead: str
+    panels: tuple[Panel, ...]
+    empty: str = ""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One row in the coverage matrix."""
+
+    row: int
+    symbol: str
+    words: str
+    tone: str
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Engines down, what was asked of them across."""
+
+    workload: str
+    columns: tuple[str, ...]
+    lines: tuple[tuple[str, tuple[tuple[Slot, ...], ...]], ...]  # (engine, slots by column)
+
+
+@dataclass(frozen=True)
+class Incident:
+    """Something that did not go as asked: to which rows, where, why, what to do."""
+
+    rows: tuple[int, ...]
+    scenarios: str
+    state: str
+    tone: str
+    where: str
+    reason: str
+    hint: str
+    logs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What ran and what did not, with every reason."""
+
+    summary: str
+    matrices: tuple[Matrix, ...]
+    incidents: tuple[Incident, ...]
+    findings: tuple[Incident, ...]
+
+
+@dataclass(frozen=True)
+class Particulars:
+    """The long facts of one row, to unfold."""
+
+    row: int
+    facts: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Method:
+    """On what it was done, how to do it again, and how quiet it was."""
+
+    fingerprint: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]  # (group, facts)
+    engines: tuple[tuple[str, str], ...]
+    overhead: tuple[tuple[str, str], ...]
+    noise: tuple[tuple[str, Table], ...]  # by workload
+    command: str
+    suite_text: str
+
+
+@dataclass(frozen=True)
+class Downloads:
+    """The table of rows as text; the template turns it into links that need no script."""
+
+    name: str  # stem of the file names
+    csv: str
+    json: str
+
+
+@dataclass(frozen=True)
+class View:
+    """The whole page."""
+
+    title: str
+    subtitle: str
+    facts: tuple[tuple[str, str], ...]
+    banner: str  # empty unless the run is a screening
+    rows: tuple[RowName, ...]
+    verdicts: tuple[Verdict, ...]
+    caveats: tuple[Tag, ...]
+    sections: tuple[Section, ...]
+    particulars: tuple[Particulars, ...]
+    coverage: Coverage
+    method: Method
+    downloads: Downloads
+    facets: tuple[tuple[str, str, tuple[str, ...]], ...] = field(default=())  # (key, label, values)

@@ -1,0 +1,128 @@
+"""What each row is called and how it is drawn: shortest unambiguous label, colour by engine, marker by precision."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from harness.vocabulary import Completed, Failed, Skipped
+from reports.field import standing_of
+from reports.model import RowName, Tag
+from reports.text import clamp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from harness.vocabulary import Cell, Finding
+    from results.row import Row, Standing
+
+SERIES = 10
+"""Colours in the palette; an eleventh engine repeats the first, and its label tells them apart."""
+
+_SHAPES = {"fp32": "circle", "fp16": "square", "bf16": "diamond", "int8": "triangle"}
+_DOUBTS = frozenset({"noisy", "unsteady", "drift"})
+TAGS = {
+    "fell-back": Tag("fell back", "bad"),
+    "other-precision": Tag("other precision", "bad"),
+    "accuracy": Tag("misses accuracy", "bad"),
+    "overlap": Tag("data overlap", "bad"),
+    "launches-failed": Tag("launches failed", "warn"),
+    "noisy": Tag("noisy", "warn"),
+    "unsteady": Tag("unsteady", "warn"),
+    "drift": Tag("drifted", "warn"),
+    "emulated": Tag("emulated", "warn"),
+    "unproven": Tag("unproven", "warn"),
+    "accuracy-undecided": Tag("accuracy undecided", "warn"),
+    "overhead": Tag("overhead", "warn"),
+    "screening": Tag("screening"),
+}
+"""Findings that have a word of their own; any other is called by its kind."""
+
+# What may tell the rows of a workload apart beside engine and precision, each as a word of the label.
+_DISTINCTIONS: tuple[Callable[[Cell], str], ...] = (
+    lambda cell: cell.device,
+    lambda cell: f"b{cell.batch}",
+    lambda cell: "" if cell.threads is None else f"t{cell.threads}",
+    lambda cell: "" if cell.environment == "default" else f"@{cell.environment}",
+    lambda cell: " ".join(f"{key}={value}" for key, value in sorted(cell.options.items())),
+)
+
+
+def ordered(rows: Sequence[Row], standings: Sequence[Standing]) -> list[Row]:
+    """Return rows by workload (in the order of the standings), fastest first, those without a latency last."""
+    belongs = standing_of(rows, standings)
+    place = {standing.workload: index for index, standing in enumerate(standings)}
+
+    def key(row: Row) -> tuple[int, str, bool, float, str, str]:
+        latency = row.latency.host_to_host.estimate if row.latency else 0.0
+        workload = belongs[row.variant_id].workload
+        return place.get(workload, len(place)), workload, row.latency is None, latency, row.label, row.variant_id
+
+    return sorted(rows, key=key)
+
+
+def named(rows: Sequence[Row], standings: Sequence[Standing]) -> tuple[RowName, ...]:
+    """Return a name for each of ``rows``, in their order, indexed by it."""
+    workloads = [standing_of(rows, standings)[row.variant_id].workload for row in rows]
+    engines = sorted({row.cell.engine for row in rows})
+    series = {engine: index % SERIES for index, engine in enumerate(engines)}
+    labels = _labels(rows, workloads)
+    return tuple(
+        RowName(
+            index=index,
+            variant_id=row.variant_id,
+            workload=workloads[index],
+            label=clamp(labels[index], 60),
+            full=clamp(row.label, 400),
+            engine=row.cell.engine,
+            precision=str(row.cell.precision),
+            device=row.cell.device,
+            series=series[row.cell.engine],
+            shape=_SHAPES.get(str(row.cell.precision), "plus"),
+            state=state(row),
+            doubted=doubted(row),
+            tags=tuple(_tag(finding) for finding in row.findings),
+        )
+        for index, row in enumerate(rows)
+    )
+
+
+def state(row: Row) -> str:
+    """Return the state of a row: failed, partial, skipped, set aside or completed."""
+    outcomes = list(row.outcomes.values())
+    completed = any(isinstance(outcome, Completed) for outcome in outcomes)
+    if any(isinstance(outcome, Failed) for outcome in outcomes):
+        return "partial" if completed else "failed"
+    if outcomes and all(isinstance(outcome, Skipped) for outcome in outcomes):
+        return "skipped"
+    return "set aside" if any(finding.unranked for finding in row.findings) else "completed"
+
+
+def doubted(row: Row) -> bool:
+    """Return whether the row's figures deserve less trust than the others': drawn hollow."""
+    return any(finding.unranked or finding.kind in _DOUBTS for finding in row.findings)
+
+
+def _tag(finding: Finding) -> Tag:
+    words = clamp(finding.kind.replace("-", " "), 30)
+    known = TAGS.get(finding.kind, Tag(words, "bad" if finding.unranked else "plain"))
+    return replace(known, detail=finding.message)
+
+
+def _labels(rows: Sequence[Row], workloads: Sequence[str]) -> list[str]:
+    members = defaultdict(list)
+    for index, workload in enumerate(workloads):
+        members[workload].append(index)
+    labels = [""] * len(rows)
+    for indices in members.values():
+        varying = [tell for tell in _DISTINCTIONS if len({tell(rows[index].cell) for index in indices}) > 1]
+        for index in indices:
+            cell = rows[index].cell
+            words = [cell.engine, str(cell.precision), *(tell(cell) for tell in varying)]
+            labels[index] = " ".join(word for word in words if word)
+        twice = {label for label, times in Counter(labels[index] for index in indices).items() if times > 1}
+        for index in indices:
+            if labels[index] in twice:
+                labels[index] = f"{labels[index]} #{rows[index].variant_id[:6]}"
+    return labels

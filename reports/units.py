@@ -1,0 +1,106 @@
+"""Numbers as readers want them: three significant digits, one unit in a column, a true minus sign."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from results.row import Interval
+
+MISSING = "—"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A unit, and how many base units make one of it."""
+
+    unit: str
+    divisor: float
+
+    def number(self, value: float | None) -> str:
+        """Return ``value`` (base units) in this unit with three significant digits, without the unit's name."""
+        return MISSING if value is None else significant(value / self.divisor)
+
+    def quantity(self, value: float | None) -> str:
+        """Return ``value`` with the unit's name."""
+        return MISSING if value is None else f"{self.number(value)}\u00a0{self.unit}"
+
+    def bounds(self, interval: Interval | None) -> str:
+        """Return ``[low, high]`` with the decimals of the estimate, or an empty string where there are no bounds."""
+        if interval is None or interval.low is None or interval.high is None:
+            return ""
+        places = decimals(interval.estimate / self.divisor)
+        low, high = interval.low / self.divisor, interval.high / self.divisor
+        return f"[{fixed(low, places)}, {fixed(high, places)}]"
+
+
+_DURATIONS = (Scale("ns", 1.0), Scale("µs", 1e3), Scale("ms", 1e6), Scale("s", 1e9))
+_SIZES = (Scale("B", 1.0), Scale("KiB", 2.0**10), Scale("MiB", 2.0**20), Scale("GiB", 2.0**30))
+PLAIN = Scale("", 1.0)
+POINTS = Scale("points", 0.01)
+
+
+def durations(values_ns: Iterable[float | None]) -> Scale:
+    """Return the unit for a column of durations: the largest in which their geometric mean is at least 1."""
+    return _best(_DURATIONS, values_ns)
+
+
+def sizes(values_bytes: Iterable[float | None]) -> Scale:
+    """Return the binary unit for a column of sizes, chosen as ``durations`` does."""
+    return _best(_SIZES, values_bytes)
+
+
+def duration(value_ns: float | None) -> str:
+    """Return one duration in the unit that suits it best."""
+    return durations([value_ns]).quantity(value_ns)
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """Return ``value`` rounded to ``digits`` significant digits, never in scientific form; whole digits are kept."""
+    return fixed(value, decimals(value, digits))
+
+
+def decimals(value: float, digits: int = 3) -> int:
+    """Return how many decimals give ``value`` that many significant digits."""
+    if value == 0 or not math.isfinite(value):
+        return 0
+    exponent = int(f"{abs(value):.{digits - 1}e}".split("e")[1])
+    return max(0, digits - 1 - exponent)
+
+
+def fixed(value: float, places: int, *, signed: bool = False) -> str:
+    """Return ``value`` with ``places`` decimals, thousands separated, with a true minus and no negative zero."""
+    if not math.isfinite(value):
+        return "∞" if value > 0 else "−∞" if value < 0 else MISSING
+    text = f"{value:{'+' if signed else ''},.{places}f}"
+    if not text.strip("+-0.,"):
+        return text.lstrip("+-")
+    return text.replace("-", "−")
+
+
+def ratio(interval: Interval | None) -> str:
+    """Return ``2.91× [2.80, 3.02]``, without bounds where there are none."""
+    if interval is None:
+        return MISSING
+    bounds = PLAIN.bounds(interval)
+    return f"{significant(interval.estimate)}×" + (f" {bounds}" if bounds else "")
+
+
+def change_in_points(estimate: float, low: float, high: float) -> tuple[str, str]:
+    """Return a change of a metric in points with its sign, and its interval: ``("−4.1", "[−6.0, −2.3]")``."""
+    places = 1 if max(abs(estimate), abs(low), abs(high)) >= 0.01 else 2
+    shown = [fixed(value * 100, places, signed=True) for value in (estimate, low, high)]
+    return shown[0], f"[{shown[1]}, {shown[2]}]"
+
+
+def _best(scales: tuple[Scale, ...], values: Iterable[float | None]) -> Scale:
+    known = [value for value in values if value is not None and value > 0 and math.isfinite(value)]
+    if not known:
+        return scales[-2]
+    typical = math.exp(sum(math.log(value) for value in known) / len(known))
+    fitting = [scale for scale in scales if typical >= scale.divisor * 0.9995]
+    return fitting[-1] if fitting else scales[0]

@@ -1,0 +1,219 @@
+"""What a reader must know about a row: pure functions of what was asked, what ran, and what became of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.vocabulary import Finding, Level, State, Unknowable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from results.launches import CellHistory
+    from results.row import Row
+
+MAC_SHARE = 0.9
+"""Share of the multiply-accumulates that must run as asked for a row to be what it says."""
+MINIMUM_LAUNCHES = 5
+"""Below this a row is shown as ``screening``: no rank, no recommendation."""
+MINIMUM_INPUTS = 64
+"""Fewer different inputs measure the cache."""
+OVERHEAD_SHARE = 0.01
+"""Share of the latency that the harness itself may take."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A row without findings, and what else they are made of."""
+
+    row: Row
+    level: Level = Level.NATIVE
+    histories: tuple[CellHistory, ...] = ()  # of every cell of the variant
+    overhead_ns: float | None = None  # of the harness, per iteration of one stream
+    random_inputs: bool = False  # drawn, since the workload has no images
+    calibration_overlap: int = 0  # images that both calibrate and evaluate
+
+
+def findings(evidence: Evidence) -> tuple[Finding, ...]:
+    """Return every finding on a row, what bars it from the ranking first."""
+    found = [finding for check in CHECKS for finding in check(evidence)]
+    return tuple(sorted(found, key=lambda finding: not finding.unranked))
+
+
+def on_device(execution_key: str, device: str) -> bool:
+    """Return whether a device or provider name of a runtime means the device that the suite asked for.
+
+    ``gpu`` is any ``gpu.0``, ``gpu.0`` is not ``gpu.1``; ``CPUExecutionProvider`` is ``cpu``.
+    """
+    names = [re.fullmatch(r"([a-z_]+)\W?(\d*)", _plain(name)) for name in (execution_key, device)]
+    if None in names:
+        return _plain(execution_key) == _plain(device)
+    (kind, number), (asked_kind, asked_number) = (match.groups() for match in names if match)
+    return kind == asked_kind and (number == asked_number or not number or not asked_number)
+
+
+def _plain(name: str) -> str:
+    return name.casefold().removesuffix("executionprovider")
+
+
+def _placement(evidence: Evidence) -> Iterator[Finding]:
+    execution, asked = evidence.row.execution, evidence.row.cell.device
+    if execution is None or isinstance(execution.macs_by_device, Unknowable):
+        return
+    shares = execution.macs_by_device
+    there = sum(share for name, share in shares.items() if on_device(name, asked))
+    elsewhere = ", ".join(sorted(name for name in shares if not on_device(name, asked)))
+    if shares and there < MAC_SHARE:
+        message = f"fell back to {elsewhere}: {there:.0%} of the multiply-accumulates ran on {asked}"
+        yield Finding("fell-back", message, unranked=True)
+    elif isinstance(execution.nodes_by_device, Unknowable):
+        return
+    else:
+        nodes = execution.nodes_by_device
+        away = sum(count for name, count in nodes.items() if not on_device(name, asked))
+        if away:
+            yield Finding("partial", f"{away} of {sum(nodes.values())} nodes ran elsewhere than on {asked}")
+
+
+def _precision(evidence: Evidence) -> Iterator[Finding]:
+    execution, asked = evidence.row.execution, evidence.row.cell.precision.value
+    if execution is None or isinstance(execution.macs_by_precision, Unknowable) or not execution.macs_by_precision:
+        return
+    shares = execution.macs_by_precision
+    there = shares.get(asked, 0.0)
+    others = {name: share for name, share in shares.items() if name != asked and share > 0}
+    if there < MAC_SHARE:
+        main = max(others, key=others.__getitem__, default="nothing")
+        message = f"ran {main}: {there:.0%} of the multiply-accumulates ran at {asked}"
+        yield Finding("other-precision", message, unranked=True)
+    elif others:
+        listed = ", ".join(f"{share:.1%} at {name}" for name, share in sorted(others.items()))
+        yield Finding("partial", f"of the multiply-accumulates {listed} instead of {asked}")
+
+
+def _proof(evidence: Evidence) -> Iterator[Finding]:
+    row = evidence.row
+    if row.latency is None and row.throughput is None:
+        return
+    if row.execution is None:
+        outcome = row.outcomes.get("prove")
+        why = "the suite asks for no prove scenario" if outcome is None else "its prove launch gave no record of it"
+        yield Finding("unproven", f"what the engine executed is not proven: {why}")
+        return
+    for what, fact in (("device", row.execution.macs_by_device), ("precision", row.execution.macs_by_precision)):
+        if isinstance(fact, Unknowable):
+            yield Finding("unproven", f"the {what} that the work ran at is not proven: {fact.reason}")
+        elif not fact:
+            yield Finding("unproven", f"no Conv, MatMul or Gemm to tell the {what} by")
+
+
+def _emulated(evidence: Evidence) -> Iterator[Finding]:
+    if evidence.level is Level.EMULATED:
+        cell = evidence.row.cell
+        yield Finding("emulated", f"{cell.precision.value} is emulated on {cell.device}, by casts or in software")
+
+
+def _noise(evidence: Evidence) -> Iterator[Finding]:
+    for history in _timed(evidence):
+        bad = [{n for n, r in record.noise.items() if r.state is State.BAD} for record in history.completed]
+        noisy = sum(bool(names) for names in bad)
+        if noisy:
+            names = ", ".join(sorted(set().union(*bad))).replace("_", " ")
+            message = f"{noisy} of {len(bad)} {_scenario(history)} launches were noisy: {names}"
+            yield Finding("noisy", message)
+
+
+def _steadiness(evidence: Evidence) -> Iterator[Finding]:
+    for history in _timed(evidence):
+        count = sum(launch.unsteady for launch in history.measured)
+        if count:
+            message = f"{count} of {len(history.measured)} {_scenario(history)} launches became over 3 % slower"
+            yield Finding("unsteady", message)
+
+
+def _replication(evidence: Evidence) -> Iterator[Finding]:
+    latency = evidence.row.latency
+    if latency is not None and latency.host_to_host.launches < MINIMUM_LAUNCHES:
+        count = latency.host_to_host.launches
+        yield Finding("screening", f"{count} launches, {MINIMUM_LAUNCHES} are needed for a recommendation")
+    for history in evidence.histories:
+        total = max(history.planned.launches, len(history.records) + history.lost)
+        done = len(history.completed)
+        if not done:
+            continue  # the outcome says it all
+        if history.failed:
+            message = f"{history.failed} of {total} {_scenario(history)} launches failed"
+            yield Finding("launches-failed", message)
+        missing = total - done - history.failed
+        if missing > 0:
+            yield Finding("incomplete", f"{missing} of {total} {_scenario(history)} launches were not run")
+        if history.retried:
+            yield Finding("retried", f"{history.retried} of {total} {_scenario(history)} launches were retried")
+
+
+def _overlap(evidence: Evidence) -> Iterator[Finding]:
+    count = evidence.calibration_overlap
+    if count and evidence.row.cell.calibration_hash is not None:
+        message = f"{count} images were used both to calibrate and to evaluate: the accuracy flatters"
+        yield Finding("overlap", message, unranked=True)
+
+
+def _accuracy(evidence: Evidence) -> Iterator[Finding]:
+    result = evidence.row.accuracy
+    if result is None:
+        return
+    if result.verdict == "not measured":
+        yield Finding("accuracy-unknown", result.notes[-1] if result.notes else "the change was not measured")
+    if result.change is None or result.verdict not in {"fails", "undecided"}:
+        return
+    change = result.change
+    points = f"{100 * change.estimate:+.1f} points [{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
+    goal = f"{result.target:.0%} of {result.primary} of {change.reference}"
+    if result.verdict == "fails":
+        yield Finding("accuracy", f"{points}: misses {goal}", unranked=True)
+    else:
+        yield Finding("accuracy-undecided", f"{points} on {change.images} images do not settle {goal}")
+
+
+def _overhead(evidence: Evidence) -> Iterator[Finding]:
+    latency, overhead_ns = evidence.row.latency, evidence.overhead_ns
+    if latency is None or overhead_ns is None:
+        return
+    share = overhead_ns / latency.host_to_host.estimate
+    if share > OVERHEAD_SHARE:
+        yield Finding("overhead", f"the harness itself takes {share:.1%} of the latency ({overhead_ns:.0f} ns)")
+
+
+def _inputs(evidence: Evidence) -> Iterator[Finding]:
+    if evidence.random_inputs:
+        message = "random inputs: post-processing and data-dependent work are not those of real images"
+        yield Finding("random-inputs", message)
+    counts = [record.inputs_count for history in _timed(evidence) for record in history.completed]
+    if counts and 0 < min(counts) < MINIMUM_INPUTS:
+        message = f"{min(counts)} inputs in rotation, fewer than {MINIMUM_INPUTS}: caches are warmer than in use"
+        yield Finding("few-inputs", message)
+
+
+def _timed(evidence: Evidence) -> Iterator[CellHistory]:
+    return (history for history in evidence.histories if history.measured)
+
+
+def _scenario(history: CellHistory) -> str:
+    return history.planned.cell.scenario.name
+
+
+CHECKS: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
+    _placement,
+    _precision,
+    _overlap,
+    _accuracy,
+    _proof,
+    _emulated,
+    _replication,
+    _noise,
+    _steadiness,
+    _overhead,
+    _inputs,
+)

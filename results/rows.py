@@ -1,0 +1,144 @@
+"""From a stored run to rows: one per variant, everything derived from the records at read time."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from harness.vocabulary import Completed, Failed, Level, Skipped
+from results.accuracy import TARGET, Evaluated, compared
+from results.findings import Evidence, findings
+from results.launches import CellHistory, histories
+from results.measures import cold_start, latency, memory_use, throughput, worst_noise
+from results.row import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.vocabulary import Agreement, Cell, Outcome, Record
+    from results.row import Throughput
+    from results.store import RunStore
+
+_WORST = (Failed, Skipped, Completed)
+
+
+def rows(store: RunStore, target: float = TARGET) -> tuple[Row, ...]:
+    """Return one row per variant of the plan, in its order; what was skipped or never run is there too.
+
+    ``target``: share of the FP32 metric to keep where the suite of the manifest sets none for the workload.
+    Raises ``StoreError`` where the run cannot be read.
+    """
+    by_variant: dict[str, list[CellHistory]] = defaultdict(list)
+    for history in histories(store):
+        by_variant[history.planned.cell.variant_id].append(history)
+    labels = _labels({key: group[0].planned.cell for key, group in by_variant.items()})
+    drafts = [_draft(key, group, labels[key]) for key, group in by_variant.items()]
+    judged = _with_accuracy(store, drafts, by_variant, target)
+    return tuple(
+        replace(row, findings=findings(_evidence(store.manifest, row, by_variant[row.variant_id]))) for row in judged
+    )
+
+
+def _draft(variant_id: str, group: Sequence[CellHistory], label: str) -> Row:
+    """Return a row without accuracy and findings."""
+    by_scenario: dict[str, list[CellHistory]] = defaultdict(list)
+    for history in group:
+        by_scenario[history.planned.cell.scenario.name].append(history)
+    timed = next((h for h in by_scenario["latency"] if h.measured), None)
+    rates = [(throughput(h.measured), h) for h in by_scenario["throughput"] if h.measured]
+    fastest: tuple[Throughput, CellHistory] | None = max(rates, key=lambda r: r[0].items_per_s.estimate, default=None)
+    shown = {"latency": timed, "throughput": fastest[1] if fastest else None}
+    cells = {name: shown.get(name) or among[0] for name, among in by_scenario.items() if among}
+    records = [record for history in group for record in history.records]
+    completed = [record for history in group for record in history.completed]
+    watched = timed or (fastest[1] if fastest else None)
+    return Row(
+        variant_id=variant_id,
+        cell=(cells.get("latency") or group[0]).planned.cell,
+        label=label,
+        outcomes={name: _worst(among) for name, among in by_scenario.items() if among},
+        cell_ids={name: history.planned.cell.cell_id for name, history in cells.items()},
+        latency=latency(timed.measured, timed.planned.percentiles) if timed else None,
+        throughput=fastest[0] if fastest else None,
+        cold_start=cold_start(timed.completed) if timed else None,
+        memory=memory_use([record for history in by_scenario["memory"] for record in history.completed]),
+        agreement=_agreement(completed),
+        execution=next((r.execution for r in reversed(completed) if r.execution is not None), None),
+        artifact=next((r.artifact for r in reversed(records) if r.artifact is not None), None),
+        versions={name: version for record in records for name, version in record.versions.items()},
+        noise=worst_noise(watched.completed) if watched else {},
+    )
+
+
+def _with_accuracy(
+    store: RunStore, drafts: Sequence[Row], by_variant: Mapping[str, Sequence[CellHistory]], target: float
+) -> list[Row]:
+    evaluated = {}
+    for row in drafts:
+        results = [record.accuracy for history in by_variant[row.variant_id] for record in history.completed]
+        last = next((accuracy for accuracy in reversed(results) if accuracy is not None), None)
+        if last is not None:
+            evaluated[row.variant_id] = Evaluated(row.cell, row.label, last)
+    everyone = list(evaluated.values())
+    judged = []
+    for row in drafts:
+        subject = evaluated.get(row.variant_id)
+        if subject is None:
+            judged.append(row)
+            continue
+        accuracy = _at(store.manifest, "suite", "workloads", row.cell.workload, "accuracy")
+        result = compared(store, subject, everyone, accuracy.get("target", target))
+        judged.append(replace(row, accuracy=result))
+    return judged
+
+
+def _evidence(manifest: Mapping[str, Any], row: Row, group: Sequence[CellHistory]) -> Evidence:
+    workload = row.cell.workload
+    overhead_ns = _at(manifest, "overhead").get("1")
+    asked, facts = _at(manifest, "suite", "workloads", workload), _at(manifest, "workloads", workload)
+    levels = [history.planned.level for history in group]
+    return Evidence(
+        row=row,
+        level=Level.EMULATED if Level.EMULATED in levels else Level.NATIVE,
+        histories=tuple(group),
+        overhead_ns=float(overhead_ns) if isinstance(overhead_ns, int | float) else None,
+        random_inputs=bool(asked) and not asked.get("data"),
+        calibration_overlap=int(facts.get("calibration_overlap", 0)),
+    )
+
+
+def _at(manifest: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
+    """Return the mapping at a path of the manifest, empty where there is none."""
+    found: object = manifest
+    for key in keys:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _worst(among: Sequence[CellHistory]) -> Outcome:
+    outcomes = [history.outcome for history in among]
+    return min(outcomes, key=lambda outcome: _WORST.index(type(outcome)))
+
+
+def _agreement(records: Sequence[Record]) -> Agreement | None:
+    known = [record.agreement for record in records if record.agreement is not None]
+    return min(known, key=lambda agreement: agreement.cosine, default=None)
+
+
+def _labels(cells: Mapping[str, Cell]) -> dict[str, str]:
+    """Return a short name by variant, with the options where it would not tell two of one workload apart."""
+    short = {key: _label(cell) for key, cell in cells.items()}
+    count = Counter((cells[key].workload, label) for key, label in short.items())
+    full = {}
+    for key, label in short.items():
+        options = " ".join(f"{name}={value}" for name, value in sorted(cells[key].options.items()))
+        full[key] = f"{label} {options}".strip() if count[cells[key].workload, label] > 1 else label
+    return full
+
+
+def _label(cell: Cell) -> str:
+    environment = f"@{cell.environment}" if cell.environment != "default" else ""
+    threads = f" t{cell.threads}" if cell.threads is not None else ""
+    return f"{cell.engine}{environment} {cell.precision.value} {cell.device} b{cell.batch}{threads}"

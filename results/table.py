@@ -1,0 +1,169 @@
+"""Rows as one flat table: a data frame, CSV, JSON; units in the column names, empty where nothing was measured."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from harness.vocabulary import Completed, Failed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.vocabulary import Outcome
+    from results.row import Interval, Row
+
+SCENARIOS = ("latency", "throughput", "memory", "accuracy", "prove")
+"""Scenarios with an outcome column of their own, whether or not the run has them."""
+
+
+_INTEGERS = {"batch", "threads", "latency_launches", "latency_iterations", "throughput_streams", "accuracy_images"}
+_TEXTS = {
+    *("workload", "engine", "environment", "precision", "device", "options", "engine_version", "findings"),
+    *("accuracy_metric", "accuracy_reference", "accuracy_verdict", "variant_id"),
+}
+
+
+def frame(rows: Sequence[Row]) -> pd.DataFrame:
+    """Return one line per row, in their order; columns depend on the rows only through their quantiles.
+
+    Columns have nullable types: what was not measured is ``pd.NA``, never zero and never NaN.
+    """
+    table = pd.DataFrame([_line(row) for row in rows], columns=_columns(rows), dtype=object)
+    return table.astype({name: _type(name) for name in table.columns})
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """Return the table as CSV with a header, an empty cell where nothing was measured.
+
+    Text that a spreadsheet would take for a formula is preceded by an apostrophe (OWASP, CSV injection).
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _columns(rows), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _no_formula(value) for name, value in _line(row).items()} for row in rows)
+    return text.getvalue()
+
+
+def to_json(rows: Sequence[Row]) -> str:
+    """Return the table as a JSON array of objects, one per row; ``null`` where nothing was measured, never NaN."""
+    columns = _columns(rows)
+    lines = [{name: line.get(name) for name in columns} for line in map(_line, rows)]
+    return json.dumps(lines, ensure_ascii=False, allow_nan=False, indent=1)
+
+
+def _type(column: str) -> str:
+    if column in _INTEGERS:
+        return "Int64"
+    if column == "ranked":
+        return "boolean"
+    return "string" if column in _TEXTS or column.endswith("_outcome") else "Float64"
+
+
+def _columns(rows: Sequence[Row]) -> list[str]:
+    """Return the columns of every line: those of the fullest, then what only others have."""
+    lines = sorted(map(_line, rows), key=len, reverse=True)
+    return list(dict.fromkeys(name for line in lines for name in line))
+
+
+def _line(row: Row) -> dict[str, Any]:
+    cell = row.cell
+    return {
+        "workload": cell.workload,
+        "engine": cell.engine,
+        "environment": cell.environment,
+        "precision": cell.precision.value,
+        "device": cell.device,
+        "batch": cell.batch,
+        "threads": cell.threads,
+        "options": json.dumps(dict(cell.options), sort_keys=True) if cell.options else None,
+        "engine_version": row.versions.get(cell.engine),
+        "ranked": row.ranked,
+        **{f"{name}_outcome": _outcome(row.outcomes.get(name)) for name in SCENARIOS},
+        **_latency(row),
+        **_interval("throughput_items_per_s", row.throughput.items_per_s if row.throughput else None),
+        "throughput_streams": row.throughput.streams if row.throughput else None,
+        **_cold_start(row),
+        **_memory(row),
+        **_accuracy(row),
+        "artifact_mib": row.artifact.size_bytes / (1 << 20) if row.artifact else None,
+        "findings": "; ".join(f"{finding.kind}: {finding.message}" for finding in row.findings) or None,
+        "variant_id": row.variant_id,
+    }
+
+
+def _latency(row: Row) -> dict[str, Any]:
+    found = row.latency
+    columns = {
+        **_interval("latency_ms", found.host_to_host if found else None, 1e-6),
+        "latency_launches": found.host_to_host.launches if found else None,
+        "latency_iterations": found.iterations if found else None,
+        "compute_ms": _scaled(found.compute.estimate if found else None, 1e-6),
+        "latency_mean_ms": _scaled(found.mean_ns if found else None, 1e-6),
+        "latency_min_ms": _scaled(found.minimum_ns if found else None, 1e-6),
+        "latency_max_ms": _scaled(found.maximum_ns if found else None, 1e-6),
+    }
+    for quantile in found.quantiles if found else ():
+        columns[f"latency_p{100 * quantile.q:g}_ms"] = _scaled(quantile.value_ns, 1e-6)
+    return columns
+
+
+def _cold_start(row: Row) -> dict[str, Any]:
+    found = row.cold_start
+    return {
+        "import_ms": _scaled(found.imported.estimate if found else None, 1e-6),
+        "load_ms": _scaled(found.load.estimate if found else None, 1e-6),
+        "first_inference_ms": _scaled(found.first.estimate if found else None, 1e-6),
+    }
+
+
+def _memory(row: Row) -> dict[str, Any]:
+    found = row.memory
+    names = ("baseline", "imported", "loaded", "first", "peak")
+    return {f"memory_{name}_mib": _scaled(getattr(found, name, None), 1 / (1 << 20)) for name in names}
+
+
+def _accuracy(row: Row) -> dict[str, Any]:
+    found = row.accuracy
+    change = found.change if found else None
+    return {
+        "accuracy_metric": found.primary if found else None,
+        "accuracy": found.metrics[found.primary] if found else None,
+        "accuracy_images": found.images if found else None,
+        "accuracy_change": change.estimate if change else None,
+        "accuracy_change_low": change.low if change else None,
+        "accuracy_change_high": change.high if change else None,
+        "accuracy_reference": change.reference if change else None,
+        "accuracy_verdict": found.verdict if found else None,
+        "agreement_cosine": row.agreement.cosine if row.agreement else None,
+    }
+
+
+def _interval(name: str, interval: Interval | None, factor: float = 1.0) -> dict[str, float | None]:
+    return {
+        name: _scaled(interval.estimate if interval else None, factor),
+        f"{name}_low": _scaled(interval.low if interval else None, factor),
+        f"{name}_high": _scaled(interval.high if interval else None, factor),
+    }
+
+
+def _scaled(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
+
+
+def _outcome(outcome: Outcome | None) -> str | None:
+    if outcome is None:
+        return None
+    if isinstance(outcome, Completed):
+        return "completed"
+    if isinstance(outcome, Failed):
+        return f"failed at {outcome.stage.value}: {outcome.kind}"
+    return f"skipped: {outcome.reason}"
+
+
+def _no_formula(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"} else value

@@ -1,0 +1,47 @@
+"""Fixtures that every room's tests share."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from results.rows import rows
+from results.store import RunStore
+
+if TYPE_CHECKING:
+    from results.row import Row
+
+_FACTORY = Path(__file__).parent / "results" / "factory.py"
+
+
+@pytest.fixture(scope="session")
+def factory():
+    """The maker of synthetic runs, loaded by path since tests are no package."""
+    spec = importlib.util.spec_from_file_location("synthetic_factory", _FACTORY)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their own module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def written_run(factory, tmp_path_factory) -> Path:
+    """The folder of the synthetic run that all tests share: to be read only."""
+    return factory.write_run(tmp_path_factory.mktemp("synthetic"))
+
+
+@pytest.fixture(scope="session")
+def synthetic_rows(written_run) -> tuple[Row, ...]:
+    """The rows of the synthetic run, which all tests share."""
+    return rows(RunStore.open(written_run))
+
+
+@pytest.fixture
+def synthetic_run(written_run, tmp_path) -> Path:
+    """The folder of a run of its own with every kind of row: failed, skipped, fell back, noisy, hostile names."""
+    return Path(shutil.copytree(written_run, tmp_path / "runs" / written_run.name))

@@ -1,0 +1,100 @@
+"""Routes of exporters, and the artifacts at their ends."""
+
+import json
+
+import pytest
+
+from harness import registry
+from harness.artifacts import Exporters, Request, Route, Workshop
+from harness.cache import Cache
+from harness.vocabulary import FORMAT_FAKE, FORMAT_FAKE_SCRIPT, Artifact, Failed, Precision, Skipped, Stage
+
+FAKES = [
+    registry.Registered("fake-import", "engines.exporters.fake:FakeImport", "tests"),
+    registry.Registered("fake-quantiser", "engines.exporters.fake:FakeQuantiser", "tests"),
+]
+
+
+@pytest.fixture
+def workshop(tmp_path):
+    return Workshop(Cache(tmp_path / "cache"), tmp_path / "scratch", tmp_path / "logs", 60)
+
+
+def source(tmp_path, **script):
+    file = tmp_path / "model.json"
+    file.write_text(json.dumps({"outputs": {"scores": [5]}, **script}))
+    return Artifact(FORMAT_FAKE_SCRIPT, Precision.FP32, file, "hash of the script", 10)
+
+
+def test_the_shortest_route_is_found():
+    route = Exporters(FAKES).route(FORMAT_FAKE_SCRIPT, (FORMAT_FAKE,), Precision.FP32)
+    assert [step.name for step in route.steps] == ["fake-import"]
+    assert not route.calibrated
+
+
+def test_only_the_last_step_changes_the_precision():
+    route = Exporters(FAKES).route(FORMAT_FAKE_SCRIPT, (FORMAT_FAKE,), Precision.INT8)
+    assert [(step.name, step.precision) for step in route.steps] == [
+        ("fake-import", Precision.FP32),
+        ("fake-quantiser", Precision.INT8),
+    ]
+    assert route.calibrated
+
+
+def test_a_missing_route_is_a_reason():
+    assert Exporters(FAKES).route("keras", (FORMAT_FAKE,), Precision.FP32) == Skipped(
+        "no exporter leads from keras to fake at fp32"
+    )
+
+
+def test_a_source_that_the_engine_loads_needs_no_step():
+    assert Exporters(FAKES).route(FORMAT_FAKE, (FORMAT_FAKE,), Precision.FP32) == Route((), FORMAT_FAKE)
+
+
+def test_a_missing_library_is_named_with_its_remedy(monkeypatch):
+    from engines.exporters.fake import FakeImport
+
+    monkeypatch.setattr(FakeImport, "distributions", ("no-such-distribution",))
+    found = Exporters(FAKES).route(FORMAT_FAKE_SCRIPT, (FORMAT_FAKE,), Precision.FP32)
+    assert isinstance(found, Skipped)
+    assert "no-such-distribution" in found.reason
+    assert "pip install" in found.hint
+
+
+def test_a_broken_exporter_costs_only_itself():
+    broken = registry.Registered("broken", "no.such.module:Exporter", "elsewhere")
+    exporters = Exporters([broken, *FAKES])
+    assert "broken" in exporters.broken
+    assert isinstance(exporters.route(FORMAT_FAKE_SCRIPT, (FORMAT_FAKE,), Precision.FP32), Route)
+
+
+def test_an_artifact_is_made_once(workshop, tmp_path):
+    route = Exporters(FAKES).route(FORMAT_FAKE_SCRIPT, (FORMAT_FAKE,), Precision.FP32)
+    request = Request(2, (3, 4, 4), {})
+    made = workshop.ensure(source(tmp_path), route, request)
+    assert isinstance(made, Artifact), made
+    assert made.path.is_file()
+    assert made.outputs[0].shape == (2, 5)
+    assert made.route == ("fake-import",)
+    stamp = made.path.stat().st_mtime_ns
+    again = workshop.ensure(source(tmp_path), route, request)
+    assert again == made
+    assert again.path.stat().st_mtime_ns == stamp
+
+
+def test_another_batch_is_another_artifact(workshop, tmp_path):
+    route = Exporters(FAKES).route(FORMAT_FAKE_SCRIPT, (FORMAT_FAKE,), Precision.FP32)
+    paths = {workshop.ensure(source(tmp_path), route, Request(batch, (3, 4, 4), {})).path for batch in (1, 2)}
+    assert len(paths) == 2
+
+
+@pytest.mark.parametrize(("fault", "kind"), [("raise", "ExportFailed"), ("abort", "crash")])
+def test_an_export_that_fails_says_where_and_leaves_nothing(workshop, tmp_path, fault, kind):
+    route = Exporters(FAKES).route(FORMAT_FAKE_SCRIPT, (FORMAT_FAKE,), Precision.FP32)
+    failed = workshop.ensure(source(tmp_path, export_fault=fault), route, Request(1, (3, 4, 4), {}))
+    assert isinstance(failed, Failed)
+    assert failed.stage is Stage.EXPORT
+    assert failed.kind == kind
+    assert failed.message.startswith("fake-import: ")
+    assert list(workshop.cache.entries()) == []
+    assert list(workshop.scratch.iterdir()) == []

@@ -1,0 +1,417 @@
+"""The plan: nothing dropped, nothing twice, the same for the same seed."""
+
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from harness.engine import NoOptions
+from harness.errors import PlanError
+from harness.plan import Capability, WorkloadFacts, expand, limits, seconds_left, seconds_total, select
+from harness.suite import Suite
+from harness.vocabulary import (
+    DeviceFacts,
+    EngineFacts,
+    Failed,
+    Level,
+    Precision,
+    Skipped,
+    Source,
+    Stage,
+    Support,
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    hint: str = "none"
+    level: int = 1
+
+
+@dataclass(frozen=True)
+class Path:
+    calibrated: bool = False
+
+
+def engine(name, *devices, formats=("onnx",), options=NoOptions):
+    supports = {
+        "fp32": Support(Level.NATIVE),
+        "int8": Support(Level.NATIVE),
+        "fp16": Support(Level.EMULATED, "by casts"),
+    }
+    facts = EngineFacts(name, "1.0", tuple(DeviceFacts(device, device, supports) for device in devices))
+    return Capability(facts, formats, options)
+
+
+ENGINES = {
+    "one": engine("one", "cpu", options=Settings),
+    "two": engine("two", "cpu", "gpu.0"),
+    "absent": Capability(Skipped("absent is not installed", "pip install absent"), ("onnx",), NoOptions),
+}
+FACTS = WorkloadFacts(Source("onnx", "m.onnx", "hash-a"), {"name": "classify"}, (3, 8, 8), "ev", 40, True, "cal", 10)
+SCENARIOS = ("latency", "throughput", "memory", "accuracy")
+
+
+def a_suite(*, workloads=("a",), matrix=None, **others):
+    source = {"onnx": "m.onnx"}
+    entry = {"source": source, "task": "classify", "input": [3, 8, 8]}
+    matrix = {"engine": "one", **(matrix or {})}
+    return Suite.model_validate(
+        {"version": 1, "name": "s", "workloads": dict.fromkeys(workloads, entry), "matrix": matrix, **others}
+    )
+
+
+def route(format_, formats, precision):
+    return Path(calibrated=precision is Precision.INT8)
+
+
+def facts_of(suite):
+    # Two workloads of one content would be one cell: each has its own.
+    return {name: replace(FACTS, source=Source("onnx", name, f"hash-{name}")) for name in suite.workloads}
+
+
+def planned(suite, workloads=None, engines=ENGINES, find_route=route):
+    return expand(suite, workloads or facts_of(suite), engines, find_route)
+
+
+def by_label(plan):
+    return {cell.cell.label: cell for cell in plan.cells}
+
+
+def names(plan):
+    return sorted(cell.cell.label for cell in plan.cells)
+
+
+def test_every_scenario_and_one_proof():
+    plan = planned(a_suite())
+    assert names(plan) == sorted(f"a/one/fp32/cpu/b1/{name}" for name in (*SCENARIOS, "prove"))
+    launches = {cell.cell.scenario.name: cell.launches for cell in plan.cells}
+    assert launches == {"latency": 5, "throughput": 5, "memory": 3, "accuracy": 1, "prove": 1}
+
+
+@pytest.mark.parametrize(
+    ("preset", "launches", "expected"),
+    [
+        ("quick", None, (2, 1)),
+        ("default", None, (5, 3)),
+        ("publish", None, (10, 3)),
+        ("quick", 7, (7, 1)),
+        ("publish", 1, (1, 1)),
+    ],
+)
+def test_launches_by_preset_unless_the_suite_says_otherwise(preset, launches, expected):
+    cells = by_label(planned(a_suite(preset=preset, launches=launches)))
+    found = tuple(cells[f"a/one/fp32/cpu/b1/{name}"].launches for name in ("latency", "memory"))
+    assert found == expected
+
+
+def test_without_a_timed_scenario_there_is_no_proof():
+    assert names(planned(a_suite(matrix={"scenario": "accuracy"}))) == ["a/one/fp32/cpu/b1/accuracy"]
+
+
+def test_a_proof_is_of_a_variant_not_of_its_streams():
+    plan = planned(a_suite(matrix={"scenario": ["latency", "throughput"], "streams": [1, 2]}))
+    assert names(plan) == sorted(
+        f"a/one/fp32/cpu/b1/{x}" for x in ("latency", "prove", "s1/throughput", "s2/throughput")
+    )
+
+
+def test_auto_is_each_device_that_the_engine_has():
+    plan = planned(a_suite(matrix={"engine": ["one", "two", "absent"], "scenario": "latency"}))
+    assert {(cell.cell.engine, cell.cell.device) for cell in plan.cells} == {
+        ("one", "cpu"),
+        ("two", "cpu"),
+        ("two", "gpu.0"),
+        ("absent", "auto"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("matrix", "changes", "reason", "hint"),
+    [
+        ({"engine": "absent"}, {}, "absent is not installed", "pip install absent"),
+        ({"device": "npu"}, {}, "one has no device npu here", "it has cpu"),
+        ({"precision": "bf16"}, {}, "one bf16 on cpu: unsupported", ""),
+        ({"precision": "int8"}, {"calibration_images": 0}, "names no calibration images", "data.calibrate"),
+        ({"precision": "fp16"}, {}, "no exporter", "install it"),
+        ({"scenario": "accuracy"}, {"evaluation_images": 0}, "names no images to evaluate on", "workloads.a.data"),
+        ({"scenario": "accuracy"}, {"labelled": False}, "carry no labels", "label"),
+    ],
+)
+def test_what_cannot_run_is_kept_with_its_reason(matrix, changes, reason, hint):
+    def only_some(format_, formats, precision):
+        return (
+            Skipped("no exporter", "install it") if precision is Precision.FP16 else route(format_, formats, precision)
+        )
+
+    suite = a_suite(matrix={"scenario": ["latency"], **matrix})
+    plan = planned(suite, {"a": replace(FACTS, **changes)}, find_route=only_some)
+    assert plan.cells
+    for cell in plan.cells:
+        assert reason in cell.skipped.reason
+        assert hint in cell.skipped.hint
+    assert plan.order == ()
+
+
+def test_a_workload_that_could_not_be_identified_costs_only_its_own_cells():
+    suite = a_suite(workloads=("a", "b", "c"), matrix={"scenario": "latency"})
+    outcomes = {"a": FACTS, "b": Failed(Stage.IDENTIFY, "DataError", "no such file", "give it"), "c": Skipped("later")}
+    cells = by_label(planned(suite, outcomes))
+    assert cells["a/one/fp32/cpu/b1/latency"].skipped is None
+    assert cells["b/one/fp32/cpu/b1/latency"].skipped == Skipped("identify: no such file", "give it")
+    assert cells["c/one/fp32/cpu/b1/latency"].skipped == Skipped("later")
+
+
+def test_an_emulated_precision_runs_and_is_marked():
+    plan = planned(a_suite(matrix={"precision": "fp16"}))
+    assert {cell.level for cell in plan.cells} == {Level.EMULATED}
+    assert len(plan.order) > 0
+
+
+def test_calibration_is_identity_only_where_it_is_used():
+    cells = by_label(planned(a_suite(matrix={"precision": ["fp32", "int8"], "scenario": "latency"})))
+    assert cells["a/one/fp32/cpu/b1/latency"].cell.calibration_hash is None
+    assert cells["a/one/int8/cpu/b1/latency"].cell.calibration_hash == "cal"
+    assert cells["a/one/int8/cpu/b1/prove"].cell.variant_id == cells["a/one/int8/cpu/b1/latency"].cell.variant_id
+
+
+def test_include_takes_absent_keys_from_the_matrix_and_exclude_drops_what_matches():
+    suite = a_suite(
+        matrix={"engine": ["one", "two"], "device": "cpu", "precision": ["fp32", "int8"], "scenario": "latency"},
+        include=[{"engine": "two", "batch": [4, 8]}],
+        exclude=[{"engine": ["one", "x"], "precision": "int8"}, {"batch": 8, "precision": "int8"}],
+    )
+    assert [name for name in names(planned(suite)) if name.endswith("latency")] == [
+        "a/one/fp32/cpu/b1/latency",
+        "a/two/fp32/cpu/b1/latency",
+        "a/two/fp32/cpu/b4/latency",
+        "a/two/fp32/cpu/b8/latency",
+        "a/two/int8/cpu/b1/latency",
+        "a/two/int8/cpu/b4/latency",
+    ]
+
+
+def test_exclude_sees_devices_by_their_own_names_and_null_as_a_value():
+    suite = a_suite(
+        matrix={"engine": "two", "scenario": "latency", "threads": [None, 2]}, exclude=[{"device": "gpu.0"}]
+    )
+    assert {cell.cell.device for cell in planned(suite).cells} == {"cpu"}
+    suite = a_suite(matrix={"scenario": "latency", "threads": [None, 2]}, exclude=[{"threads": None}])
+    assert {cell.cell.threads for cell in planned(suite).cells} in ({2}, {None, 2})
+
+
+def test_identical_cells_are_one():
+    suite = a_suite(workloads=("a", "same"), matrix={"batch": [1, 1], "device": ["auto", "cpu"]}, include=[{}])
+    plan = planned(suite, {"a": FACTS, "same": FACTS})
+    assert len(plan.cells) == 5
+    assert {cell.cell.workload for cell in plan.cells} == {"a"}
+
+
+def test_settings_are_checked_by_the_engine_and_defaults_written_out_change_nothing():
+    plain = planned(a_suite())
+    assert planned(a_suite(options={"one": {"hint": "none"}})).cells == plain.cells
+    other = planned(a_suite(options={"one": {"level": 2}}))
+    assert {cell.cell.options["level"] for cell in other.cells} == {2}
+    assert not {c.cell.cell_id for c in other.cells} & {c.cell.cell_id for c in plain.cells}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"matrix": {"engine": "onee"}}, "matrix: no engine is called 'onee'; did you mean 'one'?"),
+        ({"include": [{"engine": "tow"}]}, "matrix: no engine is called 'tow'"),
+        ({"options": {"oen": {}}}, "options: no engine is called 'oen'; did you mean 'one'?"),
+        ({"interpreters": {"zzz": "p"}}, "interpreters: no engine is called 'zzz'"),
+        ({"options": {"one": {"hnt": 1}}}, "options.one.hnt: unknown setting 'hnt'; did you mean 'hint'?"),
+        ({"options": {"one": {"level": "x"}}}, "options.one.level: "),
+        ({"options": {"two": {"a": 1}}}, "options.two.a: unknown setting 'a'"),
+        ({"exclude": [{"workload": "a"}]}, "the matrix is empty"),
+        ({"matrix": {"batch": list(range(1, 30_000))}}, "the matrix has 119,996 cells; the limit is 100,000"),
+        ({"preset": "quick", "percentiles": 99.9999}, "p99.9999 takes 2,305,548 iterations in each of 2 launches"),
+        ({"preset": "publish", "timeout": 30}, "a launch of the preset publish measures for 60 s, the timeout is 30 s"),
+    ],
+)
+def test_what_no_plan_can_give_is_refused(changes, message):
+    with pytest.raises(PlanError) as caught:
+        planned(a_suite(**changes))
+    assert message in caught.value.message
+    assert caught.value.hint
+
+
+def test_what_changes_the_work_is_identity_and_what_does_not_is_not():
+    plain = {cell.cell.cell_id for cell in planned(a_suite()).cells}
+    for same in ({"preset": "quick"}, {"launches": 9}, {"seed": 4}, {"timeout": 99}, {"percentiles": 90}):
+        assert {cell.cell.cell_id for cell in planned(a_suite(**same)).cells} == plain
+    for other in ({"cache": "warm"}, {"fallback": "strict"}, {"export": {"onnx-int8": {"method": "minmax"}}}):
+        assert not {cell.cell.cell_id for cell in planned(a_suite(**other)).cells} & plain
+
+
+def test_launches_are_long_enough_for_the_percentiles_asked():
+    suite = a_suite(preset="quick", percentiles=[50, 99])
+    latency = by_label(planned(suite))["a/one/fp32/cpu/b1/latency"]
+    assert limits(latency, suite).minimum_iterations * latency.launches >= 368
+    assert limits(latency, suite).maximum_s > 10
+    usual = a_suite(preset="quick")
+    found = limits(by_label(planned(usual))["a/one/fp32/cpu/b1/latency"], usual)
+    assert (found.minimum_iterations, found.minimum_s, found.maximum_s) == (36, 1.0, 10.0)
+    default = a_suite()
+    assert limits(by_label(planned(default))["a/one/fp32/cpu/b1/latency"], default).minimum_iterations == 100
+
+
+def test_proofs_come_first_and_accuracy_last_and_rounds_in_between():
+    plan = planned(a_suite(matrix={"engine": ["one", "two"], "device": "cpu"}))
+    scenario = {cell.cell.cell_id: cell.cell.scenario.name for cell in plan.cells}
+    sequence = [scenario[slot.cell_id] for slot in plan.order]
+    assert sequence[:2] == ["prove"] * 2
+    assert sequence[-2:] == ["accuracy"] * 2
+    rounds = [slot.round for slot in plan.order]
+    assert rounds == sorted(rounds)
+    timed = [slot for slot in plan.order if scenario[slot.cell_id] == "latency"]
+    assert all(slot.index == slot.round for slot in timed)
+
+
+def test_the_seed_draws_the_order_and_rounds_differ():
+    matrix = {"batch": [1, 2, 3, 4, 5, 6], "scenario": "latency"}
+    first, second = planned(a_suite(matrix=matrix)), planned(a_suite(matrix=matrix, seed=1))
+    assert first.cells == second.cells
+    assert first.order != second.order
+    rounds = {number: [s.cell_id for s in first.order if s.round == number and s.index == number] for number in (1, 2)}
+    assert rounds[1] != rounds[2]
+
+
+def test_the_order_is_the_same_in_every_process():
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import test_plan as t\n"
+        "from harness.vocabulary import digest\n"
+        "plan = t.planned(t.a_suite(matrix={'engine': ['one', 'two'], 'batch': [1, 2]}))\n"
+        "print(digest([[s.cell_id, s.index, s.round] for s in plan.order]))"
+    )
+    folder = str(__file__).rpartition("/")[0]
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", program, folder],
+            env={"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(outputs) == 1
+
+
+def test_a_selection_keeps_the_order_and_brings_its_proof():
+    plan = planned(a_suite(matrix={"engine": ["one", "two"], "device": "cpu"}))
+    part = select(plan, ["a/two/*/latency"])
+    assert names(part) == ["a/two/fp32/cpu/b1/latency", "a/two/fp32/cpu/b1/prove"]
+    assert list(part.order) == [slot for slot in plan.order if slot.cell_id in {c.cell.cell_id for c in part.cells}]
+    cell_id = by_label(plan)["a/one/fp32/cpu/b1/memory"].cell.cell_id
+    assert names(select(plan, [cell_id[:8]])) == ["a/one/fp32/cpu/b1/memory"]
+    assert select(plan, ["*"]) == plan
+
+
+def test_a_pattern_that_matches_nothing_lists_what_is_near():
+    with pytest.raises(PlanError, match="no cell matches") as caught:
+        select(planned(a_suite()), ["a/one/fp32/cpu/b1/latencey"])
+    assert "a/one/fp32/cpu/b1/latency" in caught.value.hint
+    with pytest.raises(PlanError):
+        select(planned(a_suite()), ["*", "nothing"])
+
+
+def test_what_is_left_shrinks_and_learns_from_what_was_taken():
+    plan = planned(a_suite(matrix={"scenario": "latency", "batch": [1, 2]}))
+    total = seconds_total(plan)
+    assert total == pytest.approx(sum({c.cell.cell_id: c.seconds for c in plan.cells}[s.cell_id] for s in plan.order))
+    estimates = {cell.cell.cell_id: cell.seconds for cell in plan.cells}
+    done = {(slot.cell_id, slot.index): 3 * estimates[slot.cell_id] for slot in plan.order[:3]}
+    left = seconds_left(plan, done)
+    assert left == pytest.approx(3 * sum(estimates[slot.cell_id] for slot in plan.order[3:]))
+    assert seconds_left(plan, {(slot.cell_id, slot.index): 1.0 for slot in plan.order}) == 0.0
+
+
+@st.composite
+def suites(draw):
+    def some(values, **limits_):
+        return st.lists(st.sampled_from(values), min_size=1, max_size=3, **limits_)
+
+    keys = {
+        "engine": some(["one", "two", "absent"]),
+        "precision": some(["fp32", "fp16", "bf16", "int8"]),
+        "device": some(["auto", "cpu", "gpu.0", "npu"]),
+        "batch": some([1, 2, 8]),
+        "threads": some([None, 1, 2]),
+        "streams": some([None, 1, 4]),
+        "scenario": some([*SCENARIOS, "prove"]),
+    }
+    partial = st.fixed_dictionaries({}, optional=keys)
+    return a_suite(
+        workloads=draw(st.sampled_from([("a",), ("a", "b")])),
+        matrix=draw(st.fixed_dictionaries({"engine": keys["engine"]}, optional=keys)),
+        include=draw(st.lists(partial, max_size=2)),
+        exclude=draw(st.lists(partial.filter(bool), max_size=1)),
+        preset=draw(st.sampled_from(["quick", "default"])),
+        seed=draw(st.integers(0, 5)),
+    )
+
+
+def asked(suite):
+    """What the suite asks for, worked out the slow way: (workload, engine, precision, device, batch, ...)."""
+    keys = ("workload", "engine", "precision", "device", "batch", "threads", "streams", "scenario")
+    matrix = {key: getattr(suite.matrix, key) or tuple(suite.workloads) for key in keys}
+    found = set()
+    for entry in (None, *suite.include):
+        lists = {key: (getattr(entry, key) if entry else None) or matrix[key] for key in keys}
+        combos = [()]
+        for key in keys:
+            combos = [(*combo, value) for combo in combos for value in lists[key]]
+        for combo in combos:
+            facts = ENGINES[combo[1]].facts
+            there = [device.name for device in facts.devices] if isinstance(facts, EngineFacts) else ["auto"]
+            for device in there if combo[3] == "auto" else [combo[3]]:
+                one = (*combo[:3], device, *combo[4:])
+                if not any(
+                    all(getattr(e, key) is None or one[i] in getattr(e, key) for i, key in enumerate(keys))
+                    for e in suite.exclude
+                ):
+                    streams = one[6] if one[7] == "throughput" else None
+                    found.add((*one[:6], streams, one[7]))
+    return found
+
+
+@hypothesis_settings(deadline=None, max_examples=80)
+@given(suites())
+def test_plans_of_any_suite(suite):
+    wanted = asked(suite)
+    if not wanted:
+        with pytest.raises(PlanError, match="empty"):
+            planned(suite)
+        return
+    plan = planned(suite)
+    cells = [one.cell for one in plan.cells]
+    got = {
+        (c.workload, c.engine, c.precision, c.device, c.batch, c.threads, c.streams, c.scenario.name): p
+        for c, p in zip(cells, plan.cells, strict=True)
+    }
+    # Every combination is planned or skipped with a reason; what is more is a proof.
+    assert wanted <= got.keys()
+    assert {key[7] for key in got.keys() - wanted} <= {"prove"}
+    assert all(one.skipped is None or one.skipped.reason for one in plan.cells)
+    timed = {c.variant_id for c in cells if c.scenario.name in {"latency", "throughput"}}
+    assert timed <= {c.variant_id for c in cells if c.scenario.name == "prove"}
+
+    ids = [c.cell_id for c in cells]
+    assert len(ids) == len(set(ids))
+
+    # The order is a permutation of the launches of what can run.
+    launches = {one.cell.cell_id: one.launches for one in plan.cells if one.skipped is None}
+    assert sorted((s.cell_id, s.index) for s in plan.order) == sorted(
+        (cell_id, index) for cell_id, count in launches.items() for index in range(count)
+    )
+    assert max(Counter((s.cell_id, s.round) for s in plan.order).values(), default=1) == 1
+    assert planned(suite) == plan
