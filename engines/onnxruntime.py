@@ -190,7 +190,10 @@ class _OrtSession(Session):
             for subgraph in session.get_provider_graph_assignment_info():
                 placed[subgraph.ep_name] += len(subgraph.get_nodes())
             session.run(None, {spec.name: np.zeros(spec.shape, spec.dtype) for spec in self._inputs})
+            intra = session.get_session_options().intra_op_num_threads
             profile = Profile(json.loads(Path(session.end_profiling()).read_text(encoding="utf-8")))
+        # Where the runtime chose, the profile tells: of a short run it may miss a thread that had not started yet.
+        threads = intra or profile.threads
         device = {provider: name for name, provider in _PROVIDERS.items()}
         return Execution(
             device=self._config.device,
@@ -198,11 +201,11 @@ class _OrtSession(Session):
             macs_by_device={device.get(name, name): share for name, share in profile.macs_by_provider().items()},
             nodes_by_precision=profile.nodes_by_precision(),
             macs_by_precision=profile.macs_by_precision(),
-            threads=profile.threads + self._streams - 1,
+            threads=threads + self._streams - 1,
             streams=self._streams,
             inputs=self._inputs,
             outputs=self._outputs,
-            flags={"executed nodes": str(profile.nodes), "intra-op threads": str(profile.threads), **profile.flags()},
+            flags={"executed nodes": str(profile.nodes), "intra-op threads": str(threads), **profile.flags()},
         )
 
     def close(self) -> None:

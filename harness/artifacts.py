@@ -210,7 +210,7 @@ class Workshop:
         started_ns = time.monotonic_ns()
         answer = in_child("export", jobs.ExportJob(step.target, source, spec, folder), jobs.ExportAnswer, self, step.name)
         if not isinstance(answer, jobs.ExportAnswer):
-            failure.append(replace(answer, **_named(answer, step.name)))
+            failure.append(_named(answer, step.name))
             raise _NotMadeError
         content_hash, size = hash_tree(folder / answer.entry)
         artifact = Artifact(
@@ -238,10 +238,10 @@ class _NotMadeError(Exception):
     """The child refused; what it said was kept aside."""
 
 
-def _named(answer: Failed | Skipped, name: str) -> dict[str, str]:
+def _named(answer: Failed | Skipped, name: str) -> Failed | Skipped:
     if isinstance(answer, Failed):
-        return {"message": f"{name}: {answer.message}"}
-    return {"reason": f"{name}: {answer.reason}"}
+        return replace(answer, message=f"{name}: {answer.message}")
+    return replace(answer, reason=f"{name}: {answer.reason}")
 
 
 def in_child(

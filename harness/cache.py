@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,38 +51,26 @@ class Cache:
     def get(self, kind: str, key: str) -> Entry | None:
         """Return the entry, or ``None``; one that cannot be read counts as absent."""
         folder = self._folder(kind, key)
-        try:
-            data = json.loads((folder / _META).read_text(encoding="utf-8"))
-            os.utime(folder / _META)
-            return Entry(kind, key, folder / _CONTENT, data["meta"], data["size_bytes"], time.time())
-        except (OSError, ValueError, KeyError):
-            return None
+        found = _read(folder)
+        if found is not None:
+            with suppress(OSError):  # a cache that others filled may be read-only
+                os.utime(folder / _META)
+        return found
 
     def put(self, kind: str, key: str, make: Callable[[Path], Mapping[str, Any]]) -> Entry:
         """Have ``make`` fill an empty folder and return JSON-able facts about it, then keep both under the key.
 
         Whatever ``make`` raises leaves no trace. Raises ``HarnessError`` where the cache cannot be written.
         """
-        try:
+        with self._explained():
             self.root.mkdir(parents=True, exist_ok=True)
             work = Path(tempfile.mkdtemp(prefix=".making-", dir=self.root))
-        except OSError as error:
-            hint = "set HARNESS_CACHE to a folder that can be written"
-            raise HarnessError(f"{self.root}: the cache cannot be written: {error.strerror}", hint) from error
         try:
-            (work / _CONTENT).mkdir()
+            with self._explained():
+                (work / _CONTENT).mkdir()
             meta = make(work / _CONTENT)
-            size = sum(file.stat().st_size for file in (work / _CONTENT).rglob("*") if file.is_file())
-            (work / _META).write_text(json.dumps({"meta": meta, "size_bytes": size}), encoding="utf-8")
-            folder = self._folder(kind, key)
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                work.rename(folder)
-            except OSError:
-                # Another process was first, or a broken entry lies there; the first to be whole stays.
-                if self.get(kind, key) is None:
-                    shutil.rmtree(folder, ignore_errors=True)
-                    work.rename(folder)
+            with self._explained():
+                self._keep(work, meta, self._folder(kind, key))
         finally:
             shutil.rmtree(work, ignore_errors=True)
         entry = self.get(kind, key)
@@ -89,17 +78,34 @@ class Cache:
             raise HarnessError(f"{self.root}: the entry {kind}/{key[:12]} vanished", "is something pruning the cache?")
         return entry
 
+    @staticmethod
+    def _keep(work: Path, meta: Mapping[str, Any], folder: Path) -> None:
+        size = sum(file.stat().st_size for file in (work / _CONTENT).rglob("*") if file.is_file())
+        (work / _META).write_text(json.dumps({"meta": meta, "size_bytes": size}), encoding="utf-8")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            work.rename(folder)
+        except OSError:
+            # Another process was first, or a broken entry lies there; the first to be whole stays.
+            if _read(folder) is None:
+                shutil.rmtree(folder, ignore_errors=True)
+                work.rename(folder)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn an ``OSError`` into a ``HarnessError`` that says what to do."""
+        try:
+            yield
+        except OSError as error:
+            hint = "free some space there, or set HARNESS_CACHE to a folder that can be written"
+            raise HarnessError(f"{self.root}: the cache cannot be written: {error.strerror}", hint) from error
+
     def entries(self) -> Iterator[Entry]:
         """Yield every readable entry, by kind and key."""
         for meta in sorted(self.root.glob(f"*/*/*/{_META}")):
-            folder = meta.parent
-            try:
-                data = json.loads(meta.read_text(encoding="utf-8"))
-                used_s = meta.stat().st_mtime
-            except (OSError, ValueError):
-                continue
-            kind = folder.parent.parent.name
-            yield Entry(kind, folder.name, folder / _CONTENT, data["meta"], data["size_bytes"], used_s)
+            entry = _read(meta.parent)
+            if entry is not None:
+                yield entry
 
     def prune(self, *, keep_bytes: int) -> list[Entry]:
         """Remove the least recently used entries until at most ``keep_bytes`` are left; return what was removed."""
@@ -119,6 +125,17 @@ class Cache:
 
     def _folder(self, kind: str, key: str) -> Path:
         return self.root / kind / key[:2] / key
+
+
+def _read(folder: Path) -> Entry | None:
+    """Return the entry in a folder, or ``None`` where it is not whole."""
+    try:
+        data = json.loads((folder / _META).read_text(encoding="utf-8"))
+        used_s = (folder / _META).stat().st_mtime
+        kind, content = folder.parent.parent.name, folder / _CONTENT
+        return Entry(kind, folder.name, content, data["meta"], data["size_bytes"], used_s)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def hash_tree(path: Path) -> tuple[str, int]:

@@ -55,7 +55,7 @@ def decode(kind: type[T], data: object, where: str = "$") -> T:
 _TAGGED = frozenset({"Completed", "Failed", "Skipped", "Unknowable"})
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
@@ -112,7 +112,7 @@ def _decode_union(members: tuple[Any, ...], data: object, where: str) -> object:
     for member in plain[:-1]:
         try:
             return _decode(member, data, where)
-        except CodecError:
+        except CodecError:  # noqa: PERF203 - a union has two or three members
             continue
     if not plain:
         raise CodecError(f"{where}: the field {_TAG!r} is missing")

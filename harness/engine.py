@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping  # noqa: TC003 - the codec evaluates annotations at run time
 from dataclasses import dataclass, field
+from pathlib import Path  # noqa: TC003 - as above
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.errors import DataError, InvalidInput
-from harness.vocabulary import Goal, Precision
+from harness.vocabulary import Goal, Precision, TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import numpy as np
 
-    from harness.vocabulary import Artifact, EngineFacts, Execution, Format, TensorSpec
+    from harness.vocabulary import Artifact, EngineFacts, Execution, Format
 
 
 @dataclass(frozen=True)
@@ -184,14 +184,14 @@ class Exporter(ABC):
         Raises ``EngineUnavailable`` where its library is missing, ``ExportFailed`` or ``Unsupported`` otherwise.
         """
 
-    def identify(self, source: Path) -> str | None:
+    def identify(self, source: Path) -> str | None:  # noqa: ARG002 - for those that override it
         """Return a content hash of a source whose file does not hold its content, such as an import path.
 
         ``None``: the hash of the file's bytes says it all.
         """
         return None
 
-    def fetch(self, reference: str, destination: Path) -> Path:
+    def fetch(self, reference: str, destination: Path) -> Path:  # noqa: ARG002 - as above
         """Obtain a source that is no local file inside ``destination``, an existing folder, and return its path.
 
         Calling it is the permission to use the network. Raises ``DataError``.

@@ -160,6 +160,8 @@ class Limits:
     warmup_iterations: int = 10
     warmup_s: float = 0.5
     warmup_maximum_s: float = 10.0
+    extended_s: float = 0.0  # beyond ``maximum_s``, for the minimum and the quantiles alone
+    quantiles: tuple[tuple[float, float], ...] = ()  # (q, effective samples of it that the launch must bring)
 
 
 @dataclass(frozen=True)

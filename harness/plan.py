@@ -14,8 +14,9 @@ from harness.errors import PlanError
 from harness.jobs import Limits
 from harness.matrix import Asked, combinations
 from harness.presets import PRESETS, Preset
+from harness.settings import SettingError, settings
 from harness.statistics import minimum_effective_samples
-from harness.suite_model import ACCURACY, LATENCY, MEMORY, PROVE, THROUGHPUT, SettingError, settings
+from harness.suite_model import ACCURACY, LATENCY, MEMORY, PROVE, THROUGHPUT
 from harness.vocabulary import Cell, Failed, Level, Plan, PlannedCell, Precision, Scenario, Skipped, Slot, digest
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class WorkloadFacts:
     labelled: bool = False  # whether the evaluation images carry labels
     calibration_hash: str | None = None
     calibration_images: int = 0
+    troubled: bool = False  # its source or data cannot be read; its cells are planned and fail by name
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Capability:
 
     facts: EngineFacts | Skipped | Failed  # Failed: its probe crashed; its cells are planned and fail by name
     formats: tuple[Format, ...]
-    options: type  # its settings, a frozen dataclass
+    options: type | None  # its settings, a frozen dataclass; None: its adapter is broken, nothing is known of them
 
 
 class Route(Protocol):
@@ -162,20 +164,26 @@ def matching(plan: Plan, pattern: str) -> list[Cell]:
 def limits(planned: PlannedCell, suite: Suite) -> Limits:
     """Return when a launch of a cell has measured enough, long enough for the percentiles it must print.
 
-    Samples of all launches count together; a quarter more than for independent samples is taken. Where that is more
-    than the preset's minimum, the launch may take up to 80 % of the timeout for it.
+    Samples of all launches count together; a quarter more than for independent samples is taken. For percentiles that
+    the suite names the launch may take all the time there is: warm-up and measurement share, one to four, what the
+    timeout leaves after the start of a process. For the preset's own it stays within the preset's time.
     """
     preset = PRESETS[suite.preset]
+    spare_s = suite.timeout - _START_S
     iterations = max((_iterations(percentile, planned.launches) for percentile in planned.percentiles), default=0)
-    maximum_s = preset.maximum_s if iterations <= preset.minimum_iterations else max(preset.maximum_s, suite.timeout)
     return Limits(
         minimum_iterations=max(preset.minimum_iterations, iterations),
         minimum_s=preset.minimum_s,
-        maximum_s=max(preset.minimum_s, min(maximum_s, 0.8 * suite.timeout)),
+        maximum_s=max(preset.minimum_s, min(preset.maximum_s, 0.8 * spare_s)),
+        extended_s=0.8 * spare_s if suite.percentiles else 0.0,
         relative_half_width=preset.relative_half_width,
         warmup_iterations=preset.warmup_iterations,
         warmup_s=preset.warmup_s,
-        warmup_maximum_s=preset.warmup_maximum_s,
+        warmup_maximum_s=max(preset.warmup_s, min(preset.warmup_maximum_s, 0.2 * spare_s)),
+        quantiles=tuple(
+            (percentile / 100, minimum_effective_samples(percentile / 100) / planned.launches)
+            for percentile in planned.percentiles
+        ),
     )
 
 
@@ -226,6 +234,9 @@ def _checked_options(suite: Suite, engines: Mapping[str, Capability]) -> dict[st
     checked = {}
     for engine, given in suite.options.items():
         kind = engines[engine].options
+        if kind is None:
+            checked[engine] = dict(given)
+            continue
         try:
             full, defaults = settings(kind, given), settings(kind, {})
         except SettingError as error:
@@ -288,7 +299,7 @@ def _judge_precision(context: _Context, asked: Asked, workload: WorkloadFacts, d
     route = context.routes[key]
     if isinstance(route, Skipped):
         return _Verdict(support.level, skipped=route)
-    if route.calibrated and not workload.calibration_images:
+    if route.calibrated and not workload.calibration_images and not workload.troubled:
         missing = Skipped(
             f"{asked.precision} is calibrated, and the workload {asked.workload} names no calibration images",
             f"give workloads.{asked.workload}.data.calibrate, such as '0:64'",
@@ -336,7 +347,7 @@ def _planned(context: _Context, cell: Cell, verdict: _Verdict, percentiles: tupl
     scenario, preset = cell.scenario.name, context.preset
     workload = context.workloads[cell.workload]
     skipped, images = verdict.skipped, 0
-    if scenario == ACCURACY and isinstance(workload, WorkloadFacts):
+    if scenario == ACCURACY and isinstance(workload, WorkloadFacts) and not workload.troubled:
         images = workload.evaluation_images
         skipped = skipped or _without_labels(cell.workload, workload)
     launches = 1

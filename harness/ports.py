@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from harness.vocabulary import Cell, Failed, Launch, Record, Skipped
 
 
+INTERRUPTED = "interrupted"
+"""Kind of failure of a launch that the user ended, not the engine: a resume makes it again."""
+
+
 class RecordSink(Protocol):
     """Where a run is written; what ``finished`` has returned from is never lost."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import sys
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +28,7 @@ from harness.vocabulary import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from harness.artifacts import Workshop
     from harness.survey import Model, Survey
@@ -63,6 +62,9 @@ class Preparer:
         self._settings = settings
         self._told = told
         self._exporters = Exporters()
+        # What failed is not tried again for the next variant: an export may take its full timeout to fail.
+        self._artifacts: dict[tuple[str, str, Precision, int], T] = {}
+        self._prepared: dict[str, jobs.Inputs | Failed | Skipped] = {}
         self._references: dict[tuple[str, int], Path | Failed | Skipped] = {}
 
     def bench(self, cell: Cell) -> Bench | Failed | Skipped:
@@ -75,7 +77,7 @@ class Preparer:
         inputs = self._inputs(model, cell.shape)
         if not isinstance(inputs, jobs.Inputs):
             return inputs
-        artifact = self._artifact(model, cell.engine, cell.precision, cell.batch, cell.shape)
+        artifact = self._artifact(cell, cell.engine, cell.precision)
         if not isinstance(artifact, Artifact):
             return artifact
         reference = self._reference(model, cell, inputs)
@@ -91,7 +93,15 @@ class Preparer:
             classes={str(key): value for key, value in evaluated.classes.items()} if evaluated else {},
         )
 
-    def _artifact(self, model: Model, engine: str, precision: Precision, batch: int, shape: tuple[int, ...]) -> T:
+    def _artifact(self, cell: Cell, engine: str, precision: Precision) -> T:
+        """Return the model of a cell's workload and batch as another engine or precision takes it."""
+        key = (cell.workload, engine, precision, cell.batch)
+        if key not in self._artifacts:
+            model = self._survey.models[cell.workload]
+            self._artifacts[key] = self._made_artifact(model, engine, precision, cell.batch, cell.shape)
+        return self._artifacts[key]
+
+    def _made_artifact(self, model: Model, engine: str, precision: Precision, batch: int, shape: tuple[int, ...]) -> T:
         formats = registry.engine(self._survey.registered[engine].target).formats
         route = self._exporters.route(model.source.format, formats, precision)
         if not isinstance(route, Route):
@@ -116,7 +126,8 @@ class Preparer:
         return Calibration(made.path / "inputs.npy", made.content_hash, made.count)
 
     def _inputs(self, model: Model, shape: tuple[int, ...]) -> jobs.Inputs | Failed | Skipped:
-        return self._tensors(model, model.selections.evaluate if model.selections else None, shape, "inputs", rotate=True)
+        images = model.selections.evaluate if model.selections else None
+        return self._tensors(model, images, shape, "inputs", rotate=True)
 
     def _tensors(
         self, model: Model, images: DataSet | None, shape: tuple[int, ...], what: str, *, rotate: bool = False
@@ -135,6 +146,13 @@ class Preparer:
                 "drawn": None if items else [count, self._settings.seed],
             }
         )
+        if key not in self._prepared:
+            self._prepared[key] = self._made_tensors(model, items, shape, what, key, count)
+        return self._prepared[key]
+
+    def _made_tensors(
+        self, model: Model, items: Sequence[Any], shape: tuple[int, ...], what: str, key: str, count: int
+    ) -> jobs.Inputs | Failed | Skipped:
         entry = self._workshop.cache.get("inputs", key)
         if entry is None:
             refused: list[Failed | Skipped] = []
@@ -165,7 +183,7 @@ class Preparer:
     def _made_reference(self, model: Model, cell: Cell, inputs: jobs.Inputs) -> Path | Failed | Skipped:
         trouble: Failed | Skipped | None = None
         for engine, device in self._nearest(model):
-            artifact = self._artifact(model, engine, Precision.FP32, cell.batch, cell.shape)
+            artifact = self._artifact(cell, engine, Precision.FP32)
             if not isinstance(artifact, Artifact):
                 trouble = trouble or artifact
                 continue

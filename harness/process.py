@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from harness import codec, jobs
 from harness.errors import HarnessError
@@ -75,9 +75,13 @@ def call(kind: str, job: object, child: Child, answer: type[Answer]) -> Answer |
     if not isinstance(job, job_class) or answer is not answer_class:
         raise TypeError(f"{kind} takes {job_class.__name__} and answers {answer_class.__name__}")
     text = json.dumps({"kind": kind, "job": codec.encode(job)}, allow_nan=False)
-    (child.scratch / jobs.JOB_FILE).write_text(text, encoding="utf-8")
     answer_file = child.scratch / jobs.ANSWER_FILE
-    answer_file.unlink(missing_ok=True)
+    try:
+        (child.scratch / jobs.JOB_FILE).write_text(text, encoding="utf-8")
+        answer_file.unlink(missing_ok=True)
+    except OSError as error:
+        message = f"the job cannot be written to {child.scratch.parent}: {error.strerror}"
+        return Failed(Stage.PREPARE, type(error).__name__, message, "free some space there")
     command = [child.interpreter, "-m", "harness.worker", str(child.scratch)]
     try:
         ended = wait(command, child)
@@ -99,7 +103,8 @@ def wait(command: list[str], child: Child) -> Ended:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         cwd=child.scratch,
-        env=environment(os.environ, child.threads),
+        # Ultralytics writes its settings where this points; the user's own are left alone.
+        env=environment(os.environ, child.threads) | {"YOLO_CONFIG_DIR": str(child.scratch)},
         start_new_session=True,
     )
     pump = threading.Thread(target=_pump, args=(process.stdout, child), daemon=True)
@@ -123,12 +128,23 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def _pump(stream: IO[bytes] | None, child: Child) -> None:
-    """Copy a child's output to its log: the head as it comes, then the tail; what lies between is counted."""
+    """Read a child's output to its end, whatever becomes of the log."""
     if stream is None:
         return
+    with stream:
+        try:
+            _log(stream.fileno(), child)
+        except OSError:
+            # The disk is full, say: a child must not break on a pipe that nobody reads.
+            while os.read(stream.fileno(), 65536):
+                pass
+
+
+def _log(source: int, child: Child) -> None:
+    """Copy to the log: the head as it comes, then the tail; what lies between is counted. Raises ``OSError``."""
     written, tail, dropped = 0, bytearray(), 0
-    with stream, child.log.open("ab", buffering=0) as file:
-        while chunk := os.read(stream.fileno(), 65536):
+    with child.log.open("ab", buffering=0) as file:
+        while chunk := os.read(source, 65536):
             if child.echo:
                 os.write(2, chunk)
             head = chunk[: max(0, LOG_HEAD_BYTES - written)]
@@ -145,7 +161,7 @@ def _pump(stream: IO[bytes] | None, child: Child) -> None:
 
 
 def _read_answer(answer_file: Path, ended: Ended, child: Child, kind: type[Answer]) -> Answer | Failed | Skipped:
-    stage = _stage(child.scratch)
+    stage = reached(child.scratch)
     if ended.timed_out:
         hint = "raise `timeout:` in the suite, or leave the cell out; the log shows how far it came"
         return Failed(stage, "timeout", f"no end after {child.timeout_s:g} s, in stage {stage.value}", hint)
@@ -156,7 +172,8 @@ def _read_answer(answer_file: Path, ended: Ended, child: Child, kind: type[Answe
     try:
         if "refusal" in data:
             refusal = codec.decode(jobs.Refusal, data["refusal"])
-            return cast("Failed | Skipped", refusal.failed or refusal.skipped)
+            if (refused := refusal.failed or refusal.skipped) is not None:
+                return refused
         return codec.decode(kind, data["answer"])
     except (HarnessError, KeyError, TypeError) as error:
         message = f"the worker's answer cannot be read: {error}"
@@ -166,7 +183,7 @@ def _read_answer(answer_file: Path, ended: Ended, child: Child, kind: type[Answe
 def _crash(ended: Ended, stage: Stage, last_words: str) -> Failed:
     hint = "see the log; `harness rerun RUN CELL` repeats it in the foreground"
     if ended.returncode < 0:
-        name = signal.Signals(-ended.returncode).name
+        name = _signal_name(-ended.returncode)
         out_of_memory = "; the kernel may have killed it for want of memory" if name == "SIGKILL" else ""
         return Failed(stage, "crash", f"killed by {name} in stage {stage.value}{out_of_memory}", hint)
     if ended.returncode == 0:
@@ -175,7 +192,15 @@ def _crash(ended: Ended, stage: Stage, last_words: str) -> Failed:
     return Failed(stage, "crash", f"exited {ended.returncode} in stage {stage.value}{detail}", hint)
 
 
-def _stage(scratch: Path) -> Stage:
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # the real-time signals have no name of their own
+        return f"signal {number}"
+
+
+def reached(scratch: Path) -> Stage:
+    """Return how far the worker of this scratch folder came."""
     try:
         return Stage((scratch / jobs.STAGE_FILE).read_text(encoding="utf-8").strip())
     except (OSError, ValueError):

@@ -44,7 +44,7 @@ def resolve(target: str) -> object:
     module, _, attribute = target.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         hint = "reinstall the distribution that offers it, or leave the engine out of the suite"
         raise HarnessError(f"the adapter {target} cannot be made: {type(error).__name__}: {error}", hint) from error
 

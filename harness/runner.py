@@ -8,13 +8,13 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import jobs, process
+from harness.ports import INTERRUPTED
 from harness.vocabulary import (
     Artifact,
     Cell,
@@ -22,7 +22,6 @@ from harness.vocabulary import (
     Failed,
     Goal,
     Launch,
-    Outcome,
     Record,
     SamplesRef,
     Skipped,
@@ -30,7 +29,7 @@ from harness.vocabulary import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from harness.ports import LaunchPolicy, RecordSink, Step
 
@@ -80,13 +79,18 @@ class Finished:
 def run(policy: LaunchPolicy, sink: RecordSink, setting: Setting) -> Iterator[Started | Finished]:
     """Make launches until the policy has no more, yielding each beginning and each stored end.
 
-    A ``KeyboardInterrupt`` ends the child first and leaves the attempt without an end, as a resume expects.
+    A ``KeyboardInterrupt`` ends the child first and is stored as such, so that a resume makes that launch again. The
+    sink must be this process's alone: what a killed one left behind is removed.
     """
+    for leftover in sink.folder.glob(".*-*-*-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
     while (step := policy.next(sink.records())) is not None:
         sink.started(step.cell, step.launch)
         yield Started(step.cell, step.launch)
         record = _launch(step, sink, setting)
         sink.finished(record)
+        if isinstance(record.outcome, Failed) and record.outcome.kind == INTERRUPTED:
+            raise KeyboardInterrupt
         yield Finished(record)
 
 
@@ -130,7 +134,10 @@ def _measured(blank: Record, bench: Bench, sink: RecordSink, setting: Setting) -
     )  # fmt: skip
     # The child works in its scratch folder, so no path that it is given may be relative to ours.
     folder = sink.folder.absolute()
-    scratch = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder))
+    try:
+        scratch = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder))
+    except OSError as error:
+        return replace(record, outcome=_not_kept("no folder for the launch", error), log="")
     try:
         job = launch_job(cell, bench, setting, scratch / "samples.npz")
         child = process.Child(
@@ -145,6 +152,9 @@ def _measured(blank: Record, bench: Bench, sink: RecordSink, setting: Setting) -
         if not isinstance(answer, jobs.LaunchAnswer):
             return replace(record, outcome=answer)
         return _filed(record, answer, scratch / "samples.npz", folder, name)
+    except KeyboardInterrupt:
+        stage, hint = process.reached(scratch), "`harness run --resume` makes this launch again"
+        return replace(record, outcome=Failed(stage, INTERRUPTED, "the run was interrupted in this launch", hint))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -186,9 +196,7 @@ def _filed(record: Record, answer: jobs.LaunchAnswer, made: Path, folder: Path, 
         try:
             _keep(made, folder / kept)
         except OSError as error:
-            hint = "free some space or mend the permissions, then `harness run --resume`"
-            outcome: Outcome = Failed(Stage.RECORD, type(error).__name__, f"samples not kept: {error.strerror}", hint)
-            return replace(record, outcome=outcome)
+            return replace(record, outcome=_not_kept("samples not kept", error))
         reference = SamplesRef(kept.as_posix(), answer.samples_sha256, answer.samples_rows)
     accuracy = answer.accuracy
     if accuracy is not None:
@@ -204,6 +212,11 @@ def _filed(record: Record, answer: jobs.LaunchAnswer, made: Path, folder: Path, 
         execution=answer.execution,
         noise=answer.noise,
     )
+
+
+def _not_kept(what: str, error: OSError) -> Failed:
+    hint = "free some space or mend the permissions, then `harness rerun RUN CELL`"
+    return Failed(Stage.RECORD, type(error).__name__, f"{what}: {error.strerror or error}", hint)
 
 
 def _keep(made: Path, kept: Path) -> None:

@@ -123,6 +123,7 @@ class StopRule:
     relative_half_width: float = 0.02  # of the median's interval
     maximum_iterations: int = 200_000
     quantiles: tuple[tuple[float, float], ...] = ()  # (q, effective samples of it that this launch must bring)
+    extended_s: float = 0.0  # how long it may go on, beyond ``maximum_s``, for its minimum and its quantiles alone
     growth: float = 1.25
 
     def next_look(self, iterations: int) -> int:
@@ -137,21 +138,22 @@ class StopRule:
         the half-width of the median's interval on n / τ effective samples within ``relative_half_width`` of the
         median, and every asked quantile carried.
         """
-        enough = len(samples_ns) >= self.minimum_iterations and elapsed_ns >= self.minimum_s * 1e9
-        if enough and self._precise(samples_ns):
+        carried = len(samples_ns) >= self.minimum_iterations and self._carries_quantiles(samples_ns)
+        if carried and elapsed_ns >= self.minimum_s * 1e9 and self._precise(samples_ns):
             return "precise"
-        if elapsed_ns >= self.maximum_s * 1e9:
+        if elapsed_ns >= self.maximum_s * 1e9 and (carried or elapsed_ns >= self.extended_s * 1e9):
             return "max_time"
         return "max_iterations" if len(samples_ns) >= self.maximum_iterations else None
+
+    def _carries_quantiles(self, samples_ns: np.ndarray) -> bool:
+        return all(effective_size(samples_ns, q) >= required for q, required in self.quantiles)
 
     def _precise(self, samples_ns: np.ndarray) -> bool:
         interval = order_statistic_interval(np.sort(samples_ns), 0.5, effective=effective_size(samples_ns))
         if interval is None:
             return False
         half_width = (interval[1] - interval[0]) / 2
-        if half_width > self.relative_half_width * float(np.median(samples_ns)):
-            return False
-        return all(effective_size(samples_ns, q) >= required for q, required in self.quantiles)
+        return half_width <= self.relative_half_width * float(np.median(samples_ns))
 
 
 def _check(q: float, confidence: float) -> None:

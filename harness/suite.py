@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from harness.errors import SuiteError
-from harness.suite_model import Suite, did_you_mean
+from harness.settings import did_you_mean
+from harness.suite_model import Suite
 from harness.suite_yaml import Place, Problem, Undefined, describe, read, shorten, substitute
 
 if TYPE_CHECKING:
@@ -88,6 +89,12 @@ def find(name_or_path: str) -> Path:
 def shipped() -> dict[str, Path]:
     """Return the suites that ship with the project, by name."""
     return {path.stem: path for path in sorted(_suites().glob("*.yaml"))}
+
+
+def description_of(path: Path) -> str:
+    """Return the first line of what a suite says about itself, without checking the rest of it."""
+    description = read(path).data.get("description", "")
+    return str(description).strip().partition("\n")[0]
 
 
 def templates() -> tuple[str, ...]:

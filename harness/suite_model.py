@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import re
-from collections.abc import Iterable, Mapping  # noqa: TC003 - pydantic evaluates annotations at run time
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -18,13 +15,17 @@ from pydantic import (
     GetJsonSchemaHandler,
     PositiveFloat,
     PositiveInt,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
     WithJsonSchema,
+    field_validator,
+    model_serializer,
     model_validator,
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from harness import codec
 from harness.errors import HarnessError
+from harness.settings import SettingError, settings
 from harness.tasks.datasets import DataSpec
 from harness.vocabulary import (
     FORMAT_ONNX,
@@ -37,7 +38,8 @@ from harness.vocabulary import (
 T = TypeVar("T")
 
 ACCURACY, LATENCY, MEMORY, PROVE, THROUGHPUT = "accuracy", "latency", "memory", "prove", "throughput"
-SCENARIOS = (LATENCY, THROUGHPUT, MEMORY, ACCURACY)
+ScenarioName = Literal["latency", "throughput", "memory", "accuracy", "prove"]
+SCENARIOS: tuple[ScenarioName, ...] = ("latency", "throughput", "memory", "accuracy")
 """What a suite asks for by default. ``prove`` is added by the plan."""
 
 
@@ -74,7 +76,6 @@ PathText = Annotated[
 """A path; in the file also a list of candidates, of which loading keeps the first that exists."""
 PlainPath = Annotated[str, Field(min_length=1, max_length=4096)]
 PrecisionName = Annotated[Precision, Field(strict=False)]
-ScenarioName = Literal["latency", "throughput", "memory", "accuracy", "prove"]
 Range = Annotated[str, Field(pattern=r"^([A-Za-z_]\w*:)?(-?[0-9]{1,9})?:(-?[0-9]{1,9})?(:(-?[0-9]{1,9})?)?$")]
 Percentile = Annotated[float, Field(gt=0, lt=100)]
 
@@ -204,39 +205,6 @@ class AccuracyTarget(_Model):
     )
 
 
-class SettingError(HarnessError):
-    """One setting of a task or an engine is wrong; ``key`` is its name."""
-
-    def __init__(self, key: str, message: str, hint: str = "") -> None:
-        super().__init__(message, hint)
-        self.key = key
-
-
-def settings(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return every field of the dataclass ``kind`` as JSON-able data, those in ``given`` checked by its annotations.
-
-    Raises ``SettingError`` for an unknown name, a wrong type or whatever the dataclass itself refuses.
-    """
-    names = [field.name for field in dataclasses.fields(kind)]
-    for key in given:
-        if key not in names:
-            known = f"known: {', '.join(names)}" if names else "there are none"
-            raise SettingError(key, f"unknown setting {key[:60]!r}{did_you_mean(key, names)}", known)
-    try:
-        encoded: dict[str, Any] = codec.encode(codec.decode(kind, dict(given)))
-    except HarnessError as error:
-        place = re.match(r"\$(?:\.(\w+))?[^:]*: ", error.message)
-        key = (place[1] if place else None) or ""
-        raise SettingError(key, error.message[place.end() :] if place else error.message, error.hint) from error
-    return encoded
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` or nothing."""
-    near = difflib.get_close_matches(word[:80], list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
 def _problem(place: tuple[str, ...], message: str, hint: str = "") -> PydanticCustomError:
     """Return an error at a place below the value that is being validated."""
     return PydanticCustomError("suite", "{message}", {"message": message, "below": place, "hint": hint})
@@ -291,6 +259,17 @@ class Selection(_Model):
     threads: Many[PositiveInt | None] | None = Field(None, description="Thread counts.")
     streams: Many[PositiveInt | None] | None = Field(None, description="Stream counts.")
     scenario: Many[ScenarioName] | None = Field(None, description="Scenarios.")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _null_is_a_value(cls, value: object, info: ValidationInfo) -> object:
+        if value is None and info.field_name not in {"threads", "streams"}:
+            raise ValueError("null means nothing here: leave the key out")
+        return (None,) if value is None else value
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in dump(self).items() if value is not None}
 
 
 class Excluded(Selection):

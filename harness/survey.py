@@ -16,6 +16,7 @@ from harness.cache import hash_tree
 from harness.errors import DataError, HarnessError
 from harness.tasks import datasets
 from harness.vocabulary import (
+    FORMAT_TORCH_EXPORT,
     FORMAT_TORCH_MODULE,
     FORMAT_ULTRALYTICS,
     Artifact,
@@ -29,15 +30,15 @@ from harness.vocabulary import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from harness.artifacts import Workshop
     from harness.suite import Suite
-    from harness.suite_model import Data, Workload
     from harness.suite_model import Source as SourceModel
+    from harness.suite_model import Workload
 
 PROBE_TIMEOUT_S = 120.0
-_PICKLES = frozenset({FORMAT_ULTRALYTICS})
+_PICKLES = frozenset({FORMAT_ULTRALYTICS, FORMAT_TORCH_EXPORT})
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,24 @@ def survey(suite: Suite, base: Path, workshop: Workshop, told: Callable[[str], N
     engines: dict[str, EngineFacts | Skipped | Failed] = {}
     for name, entry in registered.items():
         told(f"probing {name}")
-        engines[name] = probe(entry, workshop, _interpreter(suite, name, base))
+        engines[name] = _adapted(entry, probe(entry, workshop, _interpreter(suite, name, base)))
     models = {}
     exporters = Exporters()
     for name, workload in suite.workloads.items():
         told(f"reading {name}")
         models[name] = _model(name, workload, base, workshop, exporters)
     return Survey(engines, registered, models)
+
+
+def _adapted(entry: registry.Registered, facts: EngineFacts | Skipped | Failed) -> EngineFacts | Skipped | Failed:
+    """Return the facts, or why the adapter, which its own process could make, cannot be made in this one."""
+    if isinstance(facts, Failed):
+        return facts
+    try:
+        registry.engine(entry.target)
+    except HarnessError as error:
+        return Failed(Stage.PROBE, type(error.__cause__ or error).__name__, error.message, error.hint)
+    return facts
 
 
 def interpreters(suite: Suite, base: Path) -> dict[str, str]:
@@ -126,14 +138,22 @@ def _model(name: str, workload: Workload, base: Path, workshop: Workshop, export
         size = 0 if workload.source.kind == FORMAT_TORCH_MODULE else hash_tree(path)[1]
         artifact = Artifact(workload.source.kind, Precision.FP32, path, content_hash, size)
         unknown = Source(workload.source.kind, workload.source.reference, content_hash)
-    except HarnessError as error:
-        trouble = Failed(Stage.IDENTIFY, type(error).__name__, error.message, error.hint)
+    except (HarnessError, OSError) as error:
+        trouble = _trouble(Stage.IDENTIFY, error, workload.source.reference)
     selections = None
     try:
-        selections = datasets.resolve(_spec(workload.data), base) if workload.data else None
-    except DataError as error:
-        trouble = trouble or Failed(Stage.PREPARE, "DataError", error.message, error.hint)
+        selections = datasets.resolve(workload.data.spec(), base) if workload.data else None
+    except (HarnessError, OSError, ValueError) as error:
+        trouble = trouble or _trouble(Stage.PREPARE, error, f"the data of {name}")
     return Model(unknown, artifact, task, place, selections, trouble)
+
+
+def _trouble(stage: Stage, error: Exception, what: str) -> Failed:
+    if isinstance(error, HarnessError):
+        return Failed(stage, type(error).__name__, error.message, error.hint)
+    message = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    hint = "check the file and its permissions"
+    return Failed(stage, type(error).__name__, f"{what} cannot be read: {message}", hint)
 
 
 def _check_trust(source: SourceModel) -> None:
@@ -197,17 +217,3 @@ def _identify(source: SourceModel, path: Path, workshop: Workshop, exporters: Ex
         if isinstance(answer, Skipped):
             raise DataError(f"{source.reference}: {answer.reason}", answer.hint)
     return hash_tree(path)[0]
-
-
-def _spec(data: Data) -> datasets.DataSpec:
-    kinds: Iterable[str] = ("yolo", "imagefolder", "coco", "files")
-    kind = next(kind for kind in kinds if getattr(data, kind) is not None)
-    return datasets.DataSpec(
-        kind=kind,
-        location=getattr(data, kind),
-        images=data.images,
-        package=data.package,
-        label=data.label,
-        calibrate=data.calibrate,
-        evaluate=data.evaluate,
-    )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from harness.engine import Calibration
 from harness.vocabulary import FORMAT_ONNX, Artifact, Precision, TensorSpec
 
 if TYPE_CHECKING:
@@ -59,6 +60,13 @@ def tiny_artifact(path: Path, format: Format, precision: Precision) -> Artifact:
 def tiny_onnx(folder: Path) -> Artifact:
     """Return the FP32 ONNX artifact of the tiny model, copied into ``folder``."""
     return tiny_artifact(Path(shutil.copy(TINY_ONNX, folder / "model.onnx")), FORMAT_ONNX, Precision.FP32)
+
+
+def tiny_calibration(folder: Path, images: int = 32) -> Calibration:
+    """Return calibration images for the tiny model, written into ``folder``."""
+    path = folder / "calibration.npy"
+    np.save(path, np.concatenate([tiny_inputs(1000 + seed)["images"] for seed in range(images)]))
+    return Calibration(path, hashlib.sha256(path.read_bytes()).hexdigest(), images)
 
 
 def _uniform(bits: np.random.PCG64, shape: tuple[int, ...]) -> np.ndarray:

@@ -223,7 +223,7 @@ class Skipped:
     hint: str = ""
 
 
-Outcome = Union[Completed, Failed, Skipped]
+Outcome = Union[Completed, Failed, Skipped]  # noqa: UP007 - evaluated under Python 3.10 too
 
 
 @dataclass(frozen=True)
@@ -250,7 +250,7 @@ class Execution:
     streams: int | Unknowable
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
-    flags: Mapping[str, str] = field(default_factory=dict)  # anything else worth showing, such as {"fused nodes": "112"}
+    flags: Mapping[str, str] = field(default_factory=dict)  # anything else worth showing: {"fused nodes": "112"}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from reports.model import Downloads
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
 def downloads(run_id: str, rows: Sequence[Row]) -> Downloads:
     """Return the downloads of a run."""
-    return Downloads(_stem(run_id), table.to_csv(rows), table.to_json(rows))
+    compact = json.dumps(json.loads(table.to_json(rows)), ensure_ascii=False, separators=(",", ":"))
+    return Downloads(_stem(run_id), table.to_csv(rows), compact)
 
 
 def _stem(run_id: str) -> str:

@@ -28,6 +28,11 @@ class Field:
         """The workload's own name, as given."""
         return self.standing.workload
 
+    @property
+    def anchor(self) -> str:
+        """Part of an element id: safe and unique, whatever the workload is called."""
+        return str(next(iter(self.names.values())).index)
+
     def __iter__(self) -> Iterator[tuple[RowName, Row]]:
         return ((self.names[variant], row) for variant, row in self.rows.items())
 
@@ -89,3 +94,9 @@ def fields(rows: Sequence[Row], names: Sequence[RowName], standings: Sequence[St
         )
         for members in groups.values()
     )
+
+
+def nothing(fields: Sequence[Field], scenario: str, words: str) -> str:
+    """Return why a section is empty: ``words``, and whether that is because the suite never asked for it."""
+    asked = any(scenario in row.outcomes for field in fields for _, row in field)
+    return words if asked or not fields else f"{words} The suite does not ask for the scenario “{scenario}”."

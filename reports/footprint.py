@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reports import units
+from reports.field import nothing
 from reports.model import Axis, Bar, BarChart, Column, Line, Panel, Section, Table, Track, TrackChart, Value
 from reports.speed import DRAWN, drawn_of, estimated
 from reports.text import counted
@@ -86,7 +87,7 @@ def memory(fields: Sequence[Field]) -> Section:
         lead="Resident memory of the measured process: at its baseline, after importing the runtime, after loading the "
         "model, and the kernel’s high-water mark. Measured in launches of their own, never while timing.",
         panels=tuple(panel for field in fields if (panel := _memory_panel(field))),
-        empty="No row has a memory measurement. Add the scenario “memory” to the suite to see it here.",
+        empty=nothing(fields, "memory", "No row has a memory measurement."),
     )
 
 

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from reports import charts, svg
 from reports.model import BarChart, DotChart, ScatterChart, TailChart, TrackChart
-from reports.text import clamp, counted, sentence, showable
+from reports.text import clamp, inert_json, showable
 
 if TYPE_CHECKING:
     from reports.model import Chart, RowName, View
@@ -34,6 +34,7 @@ def render(view: View) -> str:
         for chart in panel.charts
     }
     css, script = _asset("style.css"), _asset("script.js")
+    data = inert_json(view.downloads.json)
     css = f"{css}\n{styles.css()}"
     policy = (
         f"default-src 'none'; style-src '{_sha256(css)}'; script-src '{_sha256(script)}'; img-src data:; "
@@ -49,9 +50,9 @@ def render(view: View) -> str:
             css=Markup(css),  # noqa: S704 - ours, without a user's word in it
             script=Markup(script),  # noqa: S704 - ours
             policy=Markup(policy),  # noqa: S704 - ours
-            data=Markup(_in_script(view.downloads.json)),  # noqa: S704 - escaped for where it stands
+            data=Markup(data),  # noqa: S704 - inert
             csv_link=_link(view.downloads.csv, "text/csv"),
-            json_link=_link(view.downloads.json, "application/json"),
+            json_link=_link(data, "application/json"),
         )
     )
 
@@ -102,7 +103,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(clamp=clamp, counted=counted, sentence=sentence, path=quote)
+    environment.filters.update(clamp=clamp, path=quote)
     return environment
 
 
@@ -120,12 +121,7 @@ def _sha256(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
-def _in_script(text: str) -> str:
-    """Return JSON that no HTML parser can leave: ``<``, ``>`` and ``&`` as escapes, which only stand in strings."""
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
 def _link(text: str, kind: str) -> str:
     """Return a ``data:`` link, or an empty string where it would weigh too much."""
-    encoded = base64.b64encode(text.encode()).decode()
+    encoded = base64.b64encode(text.encode("utf-8", "replace")).decode()
     return f"data:{kind};charset=utf-8;base64,{encoded}" if len(encoded) <= _LINK_LIMIT else ""

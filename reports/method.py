@@ -48,10 +48,15 @@ def method(manifest: Mapping[str, Any], fields: Sequence[Field], records: int) -
 def machine(manifest: Mapping[str, Any]) -> str:
     """Return the machine in a few words, or an empty string where the manifest does not say."""
     hardware = _mapping(_mapping(manifest.get("host")).get("hardware"))
-    named = [
-        str(value) for key, value in hardware.items() if key in ("cpu", "cpu_model", "model", "accelerator") and value
+    processor, cores = hardware.get("cpu"), _mapping(hardware.get("topology")).get("cores")
+    accelerators = hardware.get("accelerators")
+    words = [
+        str(processor.get("name", "")) if isinstance(processor, dict) else str(processor or ""),
+        counted(cores, "core") if isinstance(cores, int) else "",
+        f"{hardware['memory_gib']} GiB" if isinstance(hardware.get("memory_gib"), int) else "",
+        *(str(_mapping(device).get("name", "")) for device in (accelerators if isinstance(accelerators, list) else ())),
     ]
-    return clamp(", ".join(named), 120)
+    return clamp(", ".join(word for word in words if word), 120)
 
 
 def command(value: object) -> str:
@@ -87,6 +92,8 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
         name = f"{prefix}{key}"
         if isinstance(value, dict):
             yield from _flat(value, f"{name} · ")
+        elif isinstance(value, (list, tuple)) and any(isinstance(item, dict) for item in value):
+            yield from _flat({f"{key} {place}": item for place, item in enumerate(value)}, prefix)
         elif isinstance(value, (list, tuple)):
             yield _plain(name), ", ".join(str(item) for item in value) if value else units.MISSING
         else:

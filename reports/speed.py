@@ -1,10 +1,11 @@
-"""Sections on speed: latency against accuracy, latency and its tail, throughput."""
+"""Sections on speed: latency and its tail, throughput."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from reports import units
+from reports.field import nothing
 from reports.model import (
     Axis,
     Chart,
@@ -14,15 +15,12 @@ from reports.model import (
     DotChart,
     Line,
     Panel,
-    ScatterChart,
     Section,
-    Spot,
     Table,
     TailChart,
     Value,
 )
 from reports.text import counted
-from reports.verdict import metric_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,118 +28,14 @@ if TYPE_CHECKING:
     from reports.field import Field
     from reports.model import RowName
     from reports.units import Scale
-    from results.row import Interval, Latency, Quantile, Row
+    from results.row import Interval, Latency, Quantile
 
 DRAWN = 40
 """Rows in a chart with a line each; the table has them all."""
-NAMED = 14
-"""Up to so many spots in a plane all get their names; among more, only those that matter."""
 CURVES = 8
 """Curves that can be told apart in one chart."""
 _LOG_FROM = 6.0
 """A ratio of largest to smallest from which a logarithmic axis reads better."""
-
-
-def pareto(fields: Sequence[Field]) -> Section:
-    """Return latency against accuracy."""
-    return Section(
-        id="pareto",
-        title="Latency against accuracy",
-        short="Accuracy",
-        lead="Up and to the left is better. The dashed line joins the ranked rows that no other beats on both. "
-        "Whiskers are 95 % intervals: across, of the latency; upright, of the change against FP32 on the same images.",
-        panels=tuple(panel for field in fields if (panel := _pareto_panel(field))),
-        empty="No row has both a latency and an accuracy. Add the scenario “accuracy” to the suite, with evaluation "
-        "images, to learn what the speed costs.",
-    )
-
-
-def _pareto_panel(field: Field) -> Panel | None:
-    pairs = [(name, row) for name, row in field if row.latency and row.accuracy]
-    measured = [row.latency.host_to_host.estimate for _, row in pairs if row.latency]
-    if not measured:
-        return None
-    scale = units.durations(measured)
-    frontier = {field.names[variant].index for variant in field.standing.frontier}
-    key = {field.names[variant].index for variant in (*field.standing.frontier, *field.standing.best)}
-    spots = [
-        spot for name, row in pairs if (spot := _spot(name, row, scale, named=len(pairs) <= NAMED or name.index in key))
-    ]
-    primary = next(metric_name(row.accuracy.primary) for _, row in pairs if row.accuracy)
-    drawn = sorted((spot.x, spot.y) for spot in spots if spot.row in frontier)
-    baseline = field.rows[field.baseline].accuracy if field.baseline else None
-    chart = ScatterChart(
-        id=f"pareto-{_anchor(field)}",
-        title=f"Latency against {primary}",
-        description=f"{counted(len(spots), 'row')} by median host-to-host latency and {primary}; "
-        f"{counted(len(drawn), 'row')} on the Pareto frontier. The table below holds the same numbers.",
-        x=Axis(f"median latency, {scale.unit}, log scale", log=True),
-        y=Axis(f"{primary}, points"),
-        spots=tuple(spots),
-        frontier=tuple(drawn),
-        rule=baseline.metrics[baseline.primary] * 100 if baseline else None,
-        rule_label="FP32 baseline",
-    )
-    lines = tuple(_pareto_line(name, row, scale, on=name.index in frontier) for name, row in pairs)
-    columns = (
-        Column("median latency", scale.unit),
-        Column(primary, "points"),
-        Column("against FP32", "points", hint="paired change on the same images, 95 % interval"),
-        Column("target", numeric=False),
-        Column("images"),
-        Column("frontier", numeric=False),
-    )
-    missing = sum(1 for _, row in field if row.latency and not row.accuracy)
-    notes = (f"{counted(missing, 'row')} without an accuracy: not shown here.",) if missing else ()
-    table = Table(f"t-pareto-{_anchor(field)}", f"Latency and accuracy, {field.workload}", columns, lines)
-    return Panel(field.workload, (chart,) if len(spots) > 1 else (), (table,), notes)
-
-
-def _spot(name: RowName, row: Row, scale: Scale, *, named: bool) -> Spot | None:
-    """Return a row by latency and metric; its vertical whisker is the interval of the change against FP32."""
-    assert row.latency, "only measured rows are placed"
-    assert row.accuracy, "only evaluated rows are placed"
-    latency, accuracy = row.latency.host_to_host, row.accuracy
-    metric, change = accuracy.metrics.get(accuracy.primary), accuracy.change
-    if metric is None:
-        return None
-    shown, bounds = f"{metric_name(accuracy.primary)} {units.fixed(metric * 100, 1)} points", None
-    if change is not None:
-        bounds = ((metric + change.low - change.estimate) * 100, (metric + change.high - change.estimate) * 100)
-        estimate, interval = units.change_in_points(change.estimate, change.low, change.high)
-        shown = f"{shown}, {estimate} {interval} against FP32"
-    return Spot(
-        row=name.index,
-        x=latency.estimate / scale.divisor,
-        x_bounds=_bounds(latency, scale),
-        y=metric * 100,
-        y_bounds=bounds,
-        tip=f"{name.label}: {scale.quantity(latency.estimate)} {scale.bounds(latency)}; {shown}",
-        named=named,
-    )
-
-
-def _pareto_line(name: RowName, row: Row, scale: Scale, *, on: bool) -> Line:
-    assert row.latency, "only measured rows are listed"
-    assert row.accuracy, "only evaluated rows are listed"
-    accuracy, change = row.accuracy, row.accuracy.change
-    metric = accuracy.metrics.get(accuracy.primary)
-    tone = {"passes": "good", "fails": "bad", "undecided": "warn"}.get(accuracy.verdict, "")
-    against = Value(units.MISSING)
-    if change is not None:
-        text, bounds = units.change_in_points(change.estimate, change.low, change.high)
-        against = Value(text, change.estimate, bounds)
-    return Line(
-        name.index,
-        (
-            estimated(row.latency.host_to_host, scale),
-            Value(units.MISSING if metric is None else units.fixed(metric * 100, 1), metric),
-            against,
-            Value(accuracy.verdict, accuracy.verdict, tone=tone),
-            Value(f"{accuracy.images:,}", accuracy.images),
-            Value("on it" if on else units.MISSING, 0 if on else None),
-        ),
-    )
 
 
 def latency(fields: Sequence[Field]) -> Section:
@@ -153,7 +47,7 @@ def latency(fields: Sequence[Field]) -> Section:
         lead="One stream, from a pre-processed tensor in host memory to the task’s final output (host→host). The tick "
         "is the compute part alone. Whiskers and brackets are 95 % intervals over launches.",
         panels=tuple(panel for field in fields if (panel := _latency_panel(field))),
-        empty="No row completed a latency measurement.",
+        empty=nothing(fields, "latency", "No row completed a latency measurement."),
     )
 
 
@@ -168,8 +62,8 @@ def _latency_panel(field: Field) -> Panel | None:
         Dot(
             row=name.index,
             value=measured.host_to_host.estimate / scale.divisor,
-            low=_low(measured.host_to_host, scale),
-            high=_high(measured.host_to_host, scale),
+            low=scale.count(measured.host_to_host.low),
+            high=scale.count(measured.host_to_host.high),
             second=measured.compute.estimate / scale.divisor,
             shown=scale.quantity(measured.host_to_host.estimate),
             tip=f"{name.label}: {scale.quantity(measured.host_to_host.estimate)} "
@@ -179,7 +73,7 @@ def _latency_panel(field: Field) -> Panel | None:
         for name, measured in pairs[:DRAWN]
     ]
     chart = DotChart(
-        id=f"latency-{_anchor(field)}",
+        id=f"latency-{field.anchor}",
         title="Median latency, host→host",
         description=f"{counted(len(dots), 'row')}, fastest first, with 95 % intervals over launches. "
         "The table below holds the same numbers.",
@@ -225,7 +119,7 @@ def _latency_table(field: Field, pairs: list[tuple[RowName, Latency]], scale: Sc
             ),
         )
         lines.append(Line(name.index, values))
-    return Table(f"t-latency-{_anchor(field)}", f"Latency, {field.workload}", columns, tuple(lines))
+    return Table(f"t-latency-{field.anchor}", f"Latency, {field.workload}", columns, tuple(lines))
 
 
 def _against(interval: Interval | None) -> Value:
@@ -277,7 +171,7 @@ def _tail_panel(field: Field) -> Panel | None:
         for name, measured in drawn
     )
     chart = TailChart(
-        id=f"tails-{_anchor(field)}",
+        id=f"tails-{field.anchor}",
         title="Share of inferences slower than a latency",
         description=f"Exceedance of {counted(len(curves), 'row')}. Quantiles and extremes stand in the latency table.",
         x=_axis(f"latency, {scale.unit}", values),
@@ -296,7 +190,7 @@ def throughput(fields: Sequence[Field]) -> Section:
         lead="Items finished per second with several streams at once, each engine with the number that suits it. "
         "More is better; whiskers and brackets are 95 % intervals over launches.",
         panels=tuple(panel for field in fields if (panel := _throughput_panel(field))),
-        empty="No row completed a throughput measurement. Add the scenario “throughput” to the suite to see it here.",
+        empty=nothing(fields, "throughput", "No row completed a throughput measurement."),
     )
 
 
@@ -318,7 +212,7 @@ def _throughput_panel(field: Field) -> Panel | None:
         for name, measured, _ in pairs[:DRAWN]
     ]
     chart: Chart = DotChart(
-        id=f"throughput-{_anchor(field)}",
+        id=f"throughput-{field.anchor}",
         title="Throughput",
         description=f"{counted(len(dots), 'row')}, highest first, with 95 % intervals over launches. "
         "The table below holds the same numbers.",
@@ -338,7 +232,7 @@ def _throughput_panel(field: Field) -> Panel | None:
         )
         for name, measured, batch in pairs
     )
-    table = Table(f"t-throughput-{_anchor(field)}", f"Throughput, {field.workload}", columns, lines)
+    table = Table(f"t-throughput-{field.anchor}", f"Throughput, {field.workload}", columns, lines)
     return Panel(field.workload, (chart,), (table,), drawn_of(len(pairs)))
 
 
@@ -359,24 +253,5 @@ def _axis(title: str, values: Sequence[float]) -> Axis:
     return Axis(f"{title}, log scale" if log else title, log)
 
 
-def _anchor(field: Field) -> str:
-    """Return an id part that is safe and unique whatever the workload is called."""
-    return str(next(iter(field.names.values())).index)
-
-
 def _percent(q: float) -> str:
     return f"p{units.significant(q * 100, 5).rstrip('0').rstrip('.')}"
-
-
-def _bounds(interval: Interval, scale: Scale) -> tuple[float, float] | None:
-    if interval.low is None or interval.high is None:
-        return None
-    return interval.low / scale.divisor, interval.high / scale.divisor
-
-
-def _low(interval: Interval, scale: Scale) -> float | None:
-    return None if interval.low is None else interval.low / scale.divisor
-
-
-def _high(interval: Interval, scale: Scale) -> float | None:
-    return None if interval.high is None else interval.high / scale.divisor

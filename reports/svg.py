@@ -75,6 +75,7 @@ def inline(figure: Figure, key: str, tips: Mapping[int, str], styles: Styles) ->
     _rename(root, key)
     for element in root.iter():
         _restyle(element, styles)
+    _flatten(root)
     for attribute in ("width", "height", "version"):
         root.attrib.pop(attribute, None)
     return root
@@ -146,6 +147,17 @@ def _rename(root: ET.Element, key: str) -> None:
         clip = element.get("clip-path")
         if clip:
             element.set("clip-path", f"url(#{key}-{clip[5:]}")
+
+
+def _flatten(element: ET.Element) -> None:
+    """Put the children of groups that say nothing in their groups' places, and drop what is then empty."""
+    children: list[ET.Element] = []
+    for child in element:
+        _flatten(child)
+        if child.tag in (f"{_SVG}g", f"{_SVG}defs") and not len(child):
+            continue
+        children.extend(child if child.tag == f"{_SVG}g" and not child.attrib else [child])
+    element[:] = children
 
 
 def _restyle(element: ET.Element, styles: Styles) -> None:

@@ -9,6 +9,7 @@ import re
 _UNSHOWABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
 )
+_MARKUP = re.compile(f"[<>&]|{_UNSHOWABLE.pattern}")
 _SPACE = re.compile(r"\s+")
 
 
@@ -27,10 +28,12 @@ def clamp(text: str, limit: int) -> str:
     return f"{line[:head].rstrip()}…{line[-tail:].lstrip()}"
 
 
-def sentence(text: str) -> str:
-    """Return ``text`` ending in a full stop, unless it is empty or ends a sentence already."""
-    stripped = text.strip()
-    return stripped if not stripped or stripped[-1] in ".!?…:" else f"{stripped}."
+def inert_json(text: str) -> str:
+    """Return the JSON ``text`` with every character that could end or disguise its surroundings as an escape.
+
+    Such characters only ever stand inside strings, so the value stays the same.
+    """
+    return _MARKUP.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 
 
 def listed(items: list[str]) -> str:

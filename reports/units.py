@@ -29,19 +29,27 @@ class Scale:
         """Return ``value`` with the unit's name."""
         return MISSING if value is None else f"{self.number(value)}\u00a0{self.unit}"
 
+    def count(self, value: float | None) -> float | None:
+        """Return how many of this unit ``value`` is."""
+        return None if value is None else value / self.divisor
+
+    def ends(self, interval: Interval) -> tuple[float, float] | None:
+        """Return the bounds of an interval in this unit, where it has both."""
+        low, high = self.count(interval.low), self.count(interval.high)
+        return None if low is None or high is None else (low, high)
+
     def bounds(self, interval: Interval | None) -> str:
         """Return ``[low, high]`` with the decimals of the estimate, or an empty string where there are no bounds."""
-        if interval is None or interval.low is None or interval.high is None:
+        ends = self.ends(interval) if interval else None
+        if interval is None or ends is None:
             return ""
         places = decimals(interval.estimate / self.divisor)
-        low, high = interval.low / self.divisor, interval.high / self.divisor
-        return f"[{fixed(low, places)}, {fixed(high, places)}]"
+        return f"[{fixed(ends[0], places)}, {fixed(ends[1], places)}]"
 
 
 _DURATIONS = (Scale("ns", 1.0), Scale("µs", 1e3), Scale("ms", 1e6), Scale("s", 1e9))
 _SIZES = (Scale("B", 1.0), Scale("KiB", 2.0**10), Scale("MiB", 2.0**20), Scale("GiB", 2.0**30))
 PLAIN = Scale("", 1.0)
-POINTS = Scale("points", 0.01)
 
 
 def durations(values_ns: Iterable[float | None]) -> Scale:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from reports.field import Field
     from results.row import Row
 
-_TONES = {"passes": "good", "reference": "good", "fails": "bad", "undecided": "warn"}
+TONES = {"passes": "good", "fails": "bad", "undecided": "warn"}
+"""How an accuracy verdict is coloured; every verdict is also a word."""
 _KEEPS = frozenset({"passes", "reference"})
 
 
@@ -88,7 +89,7 @@ def _accuracy_figure(row: Row) -> Figure | None:
         return None
     metric = metric_name(accuracy.primary)
     images = counted(accuracy.images, "image")
-    tone = _TONES.get(accuracy.verdict, "plain")
+    tone = TONES.get(accuracy.verdict, "plain")
     if accuracy.change is None:
         value = units.fixed(accuracy.metrics.get(accuracy.primary, float("nan")) * 100, 1)
         return Figure(f"{metric}, points", value, "", "", f"{accuracy.verdict}; {images}", tone)
@@ -149,7 +150,7 @@ def _accuracy_sentence(field: Field, variant: str) -> str:
             return f"{label} is FP32 itself, the reference for accuracy."
         return f"The accuracy of {label} could not be compared with FP32."
     change, bounds = units.change_in_points(accuracy.change.estimate, accuracy.change.low, accuracy.change.high)
-    target = f"the target of {units.significant(accuracy.target * 100)}\u00a0% of FP32"
+    target = f"the target of {accuracy.target * 100:.4g}\u00a0% of FP32"
     words = {
         "passes": f"it passes {target}",
         "fails": f"it fails {target}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from reports import execution, footprint, speed
+from reports import execution, footprint, pareto, speed
 from reports.coverage import coverage
 from reports.downloads import downloads
 from reports.field import fields
@@ -62,7 +62,7 @@ def build(
         verdicts=tuple(verdict(group) for group in groups),
         caveats=caveats(sequence) if sequence else (),
         sections=(
-            speed.pareto(groups),
+            pareto.pareto(groups),
             speed.latency(groups),
             speed.tails(groups),
             speed.throughput(groups),

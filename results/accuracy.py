@@ -56,7 +56,7 @@ def reference_for(subject: Evaluated, candidates: Sequence[Evaluated]) -> Evalua
 def compared(store: RunStore, subject: Evaluated, candidates: Sequence[Evaluated], target: float) -> AccuracyResult:
     """Return the accuracy of ``subject`` with its change against its reference and the verdict.
 
-    ``target``: share of the reference metric to keep. Raises ``StoreError`` where per-image facts cannot be read.
+    ``target``: share of the reference metric to keep. Where the change cannot be told, a note says why.
     """
     accuracy = subject.accuracy
     result = AccuracyResult(accuracy.metrics, accuracy.primary, accuracy.images, accuracy.notes, target=target)

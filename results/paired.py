@@ -105,7 +105,10 @@ def tango(gained: int, lost: int, n: int, confidence: float = _CONFIDENCE) -> tu
 def _map(reference: Mapping[str, np.ndarray], candidate: Mapping[str, np.ndarray], seed: int) -> PairedChange:
     """Bootstrap the images as weights over matches made once, the same weights in both arms.
 
-    Every resample keeps the classes of the full set, so that both arms always average over the same ones.
+    Both arms always average over the same classes: those of the full set that the resample drew an object of. The
+    percentile interval covered the truth in 93 % of 150 simulated samples of 128 images for a change of 4 points, in
+    89 % for one of 11 points between two models; basic and bias-corrected intervals covered less. What it misses is the
+    bias of mAP itself, which grows as images become few.
     """
     images = int(reference["n_images"])
     resamples = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=RESAMPLES)

@@ -104,7 +104,7 @@ def _evidence(manifest: Mapping[str, Any], row: Row, group: Sequence[CellHistory
         level=Level.EMULATED if Level.EMULATED in levels else Level.NATIVE,
         histories=tuple(group),
         overhead_ns=float(overhead_ns) if isinstance(overhead_ns, int | float) else None,
-        random_inputs=bool(asked) and not asked.get("data"),
+        random_inputs=bool(facts.get("random_inputs", asked and not asked.get("data"))),
         calibration_overlap=int(facts.get("calibration_overlap", 0)),
     )
 

@@ -229,11 +229,11 @@ class RunStore:
         names = [f.name for f in fields(Samples)]
         missing = [name for name in names if name not in columns]
         if missing:
-            raise StoreError(f"{self._folder / ref.path} lacks the column {missing[0]!r}", "it holds no raw samples")
+            raise StoreError(f"{self._named(ref)} lacks the column {missing[0]!r}", "it holds no raw samples")
         shapes = {columns[name].shape for name in names}
         if shapes != {(ref.rows,)}:
             found = ", ".join(map(str, sorted(shapes)))
-            raise StoreError(f"{self._folder / ref.path} has columns of shape {found}, its record says {ref.rows} rows")
+            raise StoreError(f"{self._named(ref)} has columns of shape {found}, its record says {ref.rows} rows")
         return Samples(**{name: columns[name] for name in names})
 
     def arrays(self, ref: SamplesRef) -> dict[str, np.ndarray]:
@@ -246,16 +246,22 @@ class RunStore:
             with np.load(io.BytesIO(data), allow_pickle=False) as archive:
                 return {name: archive[name] for name in archive.files}
         except (ValueError, OSError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-            raise StoreError(f"{self._folder / ref.path} is not a file of arrays: {error}") from error
+            raise StoreError(f"{self._named(ref)} is not a file of arrays: {error}") from error
 
     def _read(self, ref: SamplesRef) -> bytes:
-        path = self._inside(ref.path)
-        with explained(self._folder):
-            data = path.read_bytes()
+        try:
+            data = self._inside(ref.path).read_bytes()
+        except OSError as error:
+            hint = "restore it from a copy of the run"
+            raise StoreError(f"{self._named(ref)} cannot be read: {error.strerror}", hint) from error
         if hashlib.sha256(data).hexdigest() != ref.sha256:
             hint = "the file was changed after it was measured; restore it from a copy of the run"
-            raise StoreError(f"{path} does not match the SHA-256 of its record", hint)
+            raise StoreError(f"{self._named(ref)} does not match the SHA-256 of its record", hint)
         return data
+
+    def _named(self, ref: SamplesRef) -> str:
+        """Return a file's name for messages that reports repeat: without the folders of this machine."""
+        return f"{ref.path} of run {self.run_id}"
 
     def _inside(self, relative: str) -> Path:
         """Return the path of a file of this run; a record from elsewhere may not point out of its folder."""

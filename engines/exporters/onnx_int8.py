@@ -18,14 +18,17 @@ if TYPE_CHECKING:
     from harness.engine import ExportSpec
     from harness.vocabulary import Artifact, Format
 
-_METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
+_OPSET = 13
+# "mean": of the images' own smallest and largest values, so that one image does not stretch the range of all.
+_METHODS = {"mean": "MinMax", "minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
 # Clip and ReLU are absorbed by the range of what they limit: without them EfficientNet-Lite0 loses six points of top-1.
 _LIMITERS = ("Clip", "Relu")
 _DEFAULTS: Mapping[str, Any] = {
-    "method": "minmax",
+    "method": "mean",
     "percentile": 99.99,
     "op_types": ("Conv", "Gemm", "MatMul"),
     "exclude": (),  # regular expressions; a node whose whole name matches stays in float
+    "keep_last": True,
     "reduce_range": True,
 }
 
@@ -34,9 +37,12 @@ class OnnxInt8(Exporter):
     """Weights signed and per channel, activations unsigned and per tensor.
 
     Only operators with weights are quantised: of YOLO11n's detection head the rest would share one scale between boxes
-    and scores, and be wrong by tens of pixels. ``reduce_range`` keeps weights to 7 bits, since x86 without VNNI adds
-    products of 8 bits in a sum that saturates at 16 (MLAS, ``VPMADDUBSW``): EfficientNet-Lite0 has top-1 0.884 with it
-    and 0.844 without, on such a CPU. On VNNI and on ARM ``reduce_range: false`` is the better choice.
+    and scores, and be wrong by tens of pixels. ``keep_last`` leaves the last of them in float, since ONNX Runtime
+    rounds what an INT8 layer answers to 8 bits of its range: logits of rare objects would be cut off.
+
+    ``reduce_range`` keeps weights to 7 bits, since x86 without VNNI adds products of 8 bits in a sum that saturates at
+    16 (MLAS, ``VPMADDUBSW``): EfficientNet-Lite0 has top-1 0.884 with it and 0.844 without, on such a CPU. On VNNI and
+    on ARM ``reduce_range: false`` is the better choice.
     """
 
     name: ClassVar[str] = "onnx-int8"
@@ -60,19 +66,13 @@ class OnnxInt8(Exporter):
             raise ExportFailed(f"there is no method {chosen['method']!r}", f"use one of {', '.join(_METHODS)}")
         batches = Batches(source, spec)
         folded, written = destination / "folded.onnx", destination / "model.onnx"
+        onnx.save(_modern(onnx, onnx.load(source.path)), folded)
         # Shapes are static: no symbolic inference is needed, and no sympy.
-        quant_pre_process(source.path, folded, skip_symbolic_shape=True)
+        quant_pre_process(folded, folded, skip_symbolic_shape=True)
         model = onnx.load(folded)
         _name_all(model.graph)
         onnx.save(model, folded)
-        kept = _kept(model.graph, chosen["exclude"])
-        extra: dict[str, Any] = {
-            "MatMulConstBOnly": True
-        }  # attention multiplies activations: that is not a layer with weights
-        if chosen["method"] == "percentile":
-            extra["CalibPercentile"] = chosen["percentile"]
-        if chosen["method"] != "minmax":
-            extra["CalibStridedMinMax"] = 1  # a histogram per image, or every activation of every image is held
+        kept = _kept(model.graph, chosen)
         quantization.quantize_static(
             folded,
             written,
@@ -84,13 +84,35 @@ class OnnxInt8(Exporter):
             weight_type=quantization.QuantType.QInt8,
             nodes_to_exclude=sorted(kept),
             calibrate_method=quantization.CalibrationMethod[_METHODS[chosen["method"]]],
-            extra_options=extra,
+            extra_options=_calibrator(chosen),
         )
         folded.unlink()
-        notes = _notes(onnx.load(written).graph, chosen)
-        return Exported(
-            "model.onnx", source.inputs, source.outputs, (batches.note(chosen["method"]), *notes, *_why(kept))
-        )
+        notes = (batches.note(chosen["method"]), *_notes(onnx.load(written).graph, chosen), *_why(kept))
+        return Exported("model.onnx", source.inputs, source.outputs, notes)
+
+
+def _modern(onnx: Any, model: Any) -> Any:
+    """Return the model at an opset whose DequantizeLinear knows channels. Raises ``ExportFailed``."""
+    version = next(entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"})
+    if version >= _OPSET:
+        return model
+    try:
+        return onnx.version_converter.convert_version(model, _OPSET)
+    except RuntimeError as error:
+        hint = f"export the model at opset {_OPSET} or later"
+        raise ExportFailed(f"the model of opset {version} cannot be brought to {_OPSET}: {error}", hint) from error
+
+
+def _calibrator(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of the calibrator in the words of ``quantize_static``."""
+    # A histogram is fed image by image: otherwise every activation of every image is held at once.
+    settings: Mapping[str, dict[str, Any]] = {
+        "mean": {"CalibMovingAverage": True},
+        "minmax": {},
+        "entropy": {"CalibStridedMinMax": 1},
+        "percentile": {"CalibStridedMinMax": 1, "CalibPercentile": chosen["percentile"]},
+    }
+    return settings[chosen["method"]]
 
 
 def _reader(base: Any, batches: Batches) -> Any:
@@ -119,28 +141,44 @@ def _name_all(graph: Any) -> None:
         node.name = node.name or f"{node.op_type}_{index}"
 
 
-def _kept(graph: Any, exclude: tuple[str, ...]) -> dict[str, str]:
-    """Return the nodes to leave in float, and why.
-
-    A Conv over a softmax is the expectation of a distribution (YOLO's distances to the box): 1/256 of 16 bins at
-    stride 32 is two pixels. Its work is negligible.
-    """
+def _kept(graph: Any, chosen: Mapping[str, Any]) -> dict[str, str]:
+    """Return the names of the nodes to leave in float, and why."""
     maker = {output: node for node in graph.node for output in node.output}
+    weights = {tensor.name for tensor in graph.initializer}
     kept = {}
-    for node in graph.node:
-        before = maker.get(node.input[0]) if node.input else None
-        while before is not None and before.op_type in {"Reshape", "Transpose"}:
-            before = maker.get(before.input[0])
-        if node.op_type == "Conv" and before is not None and before.op_type == "Softmax":
-            kept[node.name] = "weighs a softmax"
-        if any(re.fullmatch(pattern, node.name) for pattern in exclude):
-            kept[node.name] = "excluded"
+    leading: set[str] = set()  # values on the way to a layer, since the graph is read from its end
+    for node in reversed(graph.node):
+        layer = node.op_type in chosen["op_types"]
+        if any(re.fullmatch(pattern, node.name) for pattern in chosen["exclude"]):
+            kept[node.name] = "as asked"
+        elif layer and node.op_type == "MatMul" and not weights.intersection(node.input):
+            kept[node.name] = "multiplies activations"
+        elif layer and _weighs_softmax(node, maker):
+            kept[node.name], layer = "weighs a softmax", False
+        elif layer and chosen["keep_last"] and leading.isdisjoint(node.output):
+            kept[node.name] = "last layer"
+        if layer or not leading.isdisjoint(node.output):
+            leading.update(node.input)
     return kept
 
 
+def _weighs_softmax(node: Any, maker: Mapping[str, Any]) -> bool:
+    """Whether a layer is the expectation of a distribution, as YOLO's distances to the sides of a box are.
+
+    In INT8 a step of such a distance, one 255th of 16 bins at stride 32, is two pixels; the work saved is nothing.
+    """
+    before = maker.get(node.input[0])
+    while before is not None and before.op_type in {"Reshape", "Transpose"}:
+        before = maker.get(before.input[0])
+    return before is not None and before.op_type == "Softmax"
+
+
 def _why(kept: Mapping[str, str]) -> tuple[str, ...]:
-    names = ", ".join(f"{name} ({reason})" for name, reason in kept.items())
-    return (f"kept in float: {names}",) if names else ()
+    """Say what was kept in float, by reason."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in sorted(kept.items()):
+        reasons.setdefault(reason, []).append(name)
+    return tuple(f"kept in float ({reason}): {', '.join(names)}" for reason, names in reasons.items())
 
 
 def _notes(graph: Any, chosen: Mapping[str, Any]) -> tuple[str, ...]:

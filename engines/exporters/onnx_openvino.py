@@ -38,7 +38,7 @@ class OnnxToOpenVINO(Exporter):
         try:
             # Unlike ``Core.read_model`` it also simplifies: shapes folded, activations recognised.
             model = openvino.convert_model(source.path)
-        except RuntimeError as error:
+        except Exception as error:  # the converter's own classes, which derive from nothing else
             hint = "the message names the operator that OpenVINO's ONNX frontend does not translate"
             raise ExportFailed(f"OpenVINO cannot read {source.path.name}: {error}", hint) from error
         openvino.save_model(model, destination / "model.xml", compress_to_fp16=spec.precision is Precision.FP16)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # Typer carries a Click of its own since 0.2x and used the distribution before: the base class is found, not imported.
-_UsageError = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+_UsageError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 app = typer.Typer(
     name="harness",
@@ -66,6 +66,12 @@ def invoke(arguments: Sequence[str]) -> int:
         # The reader of a pipe went away, as `head` does; what is left of the output has no use.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return ExitCode.OK
+    except OSError as error:
+        if os.environ.get("HARNESS_DEBUG"):
+            traceback.print_exc()
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        _explain("error", what, "check that there is space and permission to write there")
+        return ExitCode.USAGE
     except Exception as error:  # noqa: BLE001 - the last resort, so that the user gets a word and not a traceback
         if os.environ.get("HARNESS_DEBUG"):
             traceback.print_exc()

@@ -45,7 +45,9 @@ def ls(*, json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = Fa
 
 @app.command("prune")
 def prune(
-    keep: Annotated[str, typer.Option("--keep", help="What may stay, for example 2GB; the least recently used go.")] = "0",
+    keep: Annotated[
+        str, typer.Option("--keep", metavar="SIZE", help="What may stay, such as 2GB; the least recently used go.")
+    ] = "0",
 ) -> None:
     """Remove the least recently used entries; by default all of them."""
     removed = opened().prune(keep_bytes=_bytes(keep))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import tempfile
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,16 +25,17 @@ from harness.plan import Capability, WorkloadFacts
 from harness.prepare import Preparer, Settings
 from harness.presets import PRESETS
 from harness.suite import Suite
-from harness.vocabulary import EngineFacts, Plan, Skipped
+from harness.vocabulary import EngineFacts, Failed, Plan, Skipped
 from results.store import RunStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from harness.survey import Survey
-    from harness.vocabulary import Cell, PlannedCell
+    from harness.vocabulary import Cell
 
 RUNS = Path("runs")
+EXPORT_TIMEOUT_S = 1800.0
 _RESUME_FILE = "resume.json"
 _OVERHEAD_ITERATIONS = 20_000
 
@@ -61,8 +63,19 @@ def look(suite: Suite, base: Path, workshop: Workshop, told: Callable[[str], Non
     found = surveying.survey(suite, base, workshop, told)
     workloads = {name: _facts(suite, name, model) for name, model in found.models.items()}
     exporters = Exporters()
-    made = plan.expand(suite, workloads, _capabilities(found), exporters.route)
+    made = plan.expand(_relevant(suite), workloads, _capabilities(found), exporters.route)
     return Campaign(suite, base, found, made, workshop)
+
+
+def _relevant(suite: Suite) -> Suite:
+    """Return the suite without what it says of engines that exist and are not asked for, as after ``--set``."""
+    named = surveying.named_engines(suite)
+    idle = registry.registered(registry.ENGINES_GROUP).keys() - set(named)
+    kept = {
+        key: {engine: value for engine, value in getattr(suite, key).items() if engine not in idle}
+        for key in ("options", "interpreters")
+    }
+    return suite.model_copy(update=kept)
 
 
 def _facts(suite: Suite, name: str, model: surveying.Model) -> WorkloadFacts:
@@ -77,12 +90,17 @@ def _facts(suite: Suite, name: str, model: surveying.Model) -> WorkloadFacts:
         labelled=evaluated is not None and any(item.label is not None for item in evaluated.items),
         calibration_hash=calibrated.content_hash if calibrated else None,
         calibration_images=len(calibrated.items) if calibrated else 0,
+        troubled=model.trouble is not None,
     )
 
 
 def _capabilities(found: Survey) -> dict[str, Capability]:
     capabilities = {}
     for name, facts in found.engines.items():
+        if isinstance(facts, Failed):
+            # What crashed its own process is not imported into this one.
+            capabilities[name] = Capability(facts, (), None)
+            continue
         engine = registry.engine(found.registered[name].target)
         capabilities[name] = Capability(facts, engine.formats, engine.options)
     return capabilities
@@ -144,9 +162,8 @@ def without_places(value: Any) -> Any:
     return value
 
 
-def reopen(name: str, root: Path, workshop: Workshop, told: Callable[[str], None]) -> tuple[Campaign, RunStore]:
+def reopen(store: RunStore, workshop: Workshop, told: Callable[[str], None]) -> Campaign:
     """Return a stored run as it was begun, looked at anew. Raises ``HarnessError`` where its model or data changed."""
-    store = RunStore.open(name, root)
     try:
         saved = json.loads((store.folder / _RESUME_FILE).read_text(encoding="utf-8"))
         suite, base = Suite.model_validate_json(json.dumps(saved["suite"])), Path(saved["base"])
@@ -159,7 +176,7 @@ def reopen(name: str, root: Path, workshop: Workshop, told: Callable[[str], None
     if changed:
         hint = "its weights, images or engines are not those of the run any more: run the suite anew"
         raise HarnessError(f"{len(changed)} cells of the run are other cells now, the first {changed[0]}", hint)
-    return replace(fresh, plan=stored), store
+    return replace(fresh, plan=stored)
 
 
 def prepared(campaign: Campaign, cells: Sequence[Cell], told: Callable[[str], None]) -> Mapping[str, Any]:
@@ -201,6 +218,14 @@ def order_of(campaign: Campaign, store: RunStore) -> policy.PlannedOrder:
     lost = Counter((attempt.cell_id, attempt.launch.index) for attempt in store.attempts() if not attempt.ended)
     retries = PRESETS[campaign.suite.preset].retries
     return policy.PlannedOrder(campaign.plan, noise_retries=retries, unfinished=lost)
+
+
+def keep_logs(workshop: Workshop, store: RunStore) -> None:
+    """Put what probes and exports printed beside the logs of the launches: a failure there has no other log."""
+    with suppress(OSError):  # the records are whole without it
+        for log in sorted(workshop.logs.glob("*.log")):
+            if log.stat().st_size:
+                shutil.copyfile(log, store.folder / "logs" / log.name)
 
 
 def runnable(made: Plan) -> list[Cell]:

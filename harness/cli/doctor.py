@@ -90,7 +90,7 @@ def _show_engines(found: Mapping[str, EngineFacts | Skipped | Failed]) -> None:
 
 
 def _exporters() -> dict[str, dict[str, Any]]:
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for name, entry in registry.registered(registry.EXPORTERS_GROUP).items():
         try:
             exporter = registry.exporter(entry.target)

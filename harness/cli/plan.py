@@ -11,9 +11,9 @@ from rich.text import Text
 from harness import plan as planning
 from harness import suite
 from harness.cli import campaign as campaigns
+from harness.cli.arguments import Only, Preset, Set, SuiteName, overrides
 from harness.cli.console import as_json, out, say
 from harness.cli.progress import duration, reporter
-from harness.cli.run import Only, Preset, Set, _overrides
 from harness.vocabulary import Failed, Level
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def plan(
-    suite_name: Annotated[str, typer.Argument(metavar="SUITE", help="A suite file, or the name of one that ships.")],
+    suite_name: SuiteName,
     *,
     only: Only = None,
     assign: Set = None,
@@ -30,8 +30,8 @@ def plan(
 ) -> None:
     """Show what `harness run SUITE` would do: every cell, what is skipped and why, the estimated time."""
     path = suite.find(suite_name)
-    loaded = suite.load(path, _overrides(assign, preset))
-    with reporter(quiet=json) as progress, campaigns.opened_workshop(1800.0) as workshop:
+    loaded = suite.load(path, overrides(assign, preset))
+    with reporter(quiet=json) as progress, campaigns.opened_workshop(campaigns.EXPORT_TIMEOUT_S) as workshop:
         campaign = campaigns.look(loaded, path.absolute().parent, workshop, progress.told)
     made = planning.select(campaign.plan, only) if only else campaign.plan
     seconds = planning.seconds_total(made)
@@ -85,4 +85,7 @@ def plan(
 def _troubles(campaign: Campaign) -> dict[str, str]:
     found = {name: model.trouble for name, model in campaign.survey.models.items() if model.trouble}
     found |= {name: facts for name, facts in campaign.survey.engines.items() if isinstance(facts, Failed)}
-    return {name: f"{trouble.message} ({trouble.hint})" if trouble.hint else trouble.message for name, trouble in found.items()}
+    return {
+        name: f"{trouble.message} ({trouble.hint})" if trouble.hint else trouble.message
+        for name, trouble in found.items()
+    }

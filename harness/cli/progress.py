@@ -11,7 +11,6 @@ from harness.cli.console import errors
 from harness.vocabulary import Completed, Failed, Skipped, State
 
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Self
 
     from harness.vocabulary import Cell, Launch, Record
@@ -95,9 +94,7 @@ class Bars(Silent):
         self._progress.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
     def told(self, word: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli import campaign as campaigns
+from harness.cli.arguments import RunName, Runs
 from harness.cli.console import as_json, say
 from harness.cli.summary import summary_data
 from harness.errors import HarnessError
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 
 
 def report(
-    run_name: Annotated[str, typer.Argument(metavar="RUN", help="A run: its id, the beginning of it, or latest.")] = "latest",
+    run_name: RunName = "latest",
     *,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where the page goes.")] = None,
-    runs: Annotated[Path, typer.Option("--runs", help="Folder that runs are in.")] = campaigns.RUNS,
+    runs: Runs = campaigns.RUNS,
     json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON instead.")] = False,
 ) -> None:
     """Render the report of RUN as one self-contained HTML file, from its records alone."""

@@ -14,6 +14,7 @@ import typer
 from harness import plan as planning
 from harness import runner, suite
 from harness.cli import campaign as campaigns
+from harness.cli.arguments import CellName, Only, Preset, RunName, Runs, Set, overrides
 from harness.cli.console import as_json, errors, say
 from harness.cli.exit_codes import ExitCode, worst
 from harness.cli.progress import Pace, Reporter, ending, reporter
@@ -28,27 +29,17 @@ from results.store import RunStore
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from harness.artifacts import Workshop
     from harness.cli.campaign import Campaign
     from harness.policy import PlannedOrder
     from harness.vocabulary import Cell, Record
 
-SuiteArgument = Annotated[
-    str | None, typer.Argument(metavar="SUITE", help="A suite file, or the name of one that ships: quickstart, yolo11.")
-]
-Only = Annotated[
-    list[str] | None,
-    typer.Option("--only", metavar="PATTERN", help="Only cells whose label matches, for example '*/int8/*'. Repeatable."),
-]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Set a value of the suite, for example matrix.batch=[1,8]."),
-]
-Runs = Annotated[Path, typer.Option("--runs", help="Folder that runs are written to.")]
-Preset = Annotated[str | None, typer.Option("--preset", help="quick, default or publish, instead of the suite's.")]
-
 
 def run(
-    suite_name: SuiteArgument = None,
+    suite_name: Annotated[
+        str | None,
+        typer.Argument(metavar="SUITE", help="A suite file, or the name of one that ships (`harness suite list`)."),
+    ] = None,
     *,
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="RUN", help="Continue an interrupted run: its id, or latest.")
@@ -63,32 +54,38 @@ def run(
 ) -> int:
     """Measure every cell of SUITE and write a report.
 
-    Each launch is a process of its own; what is measured is stored before the next begins, so an interrupted run
-    continues with --resume. Exit codes: 0 ok, 2 interrupted, 3 a cell failed, 4 wrong usage or suite, 5 nothing ran.
+    Each launch is a process of its own and is stored before the next begins:
+    an interrupted run continues with --resume.
+
+    Exit codes: 0 ok, 2 interrupted, 3 a cell failed, 4 usage, 5 nothing ran.
     """
     if (suite_name is None) == (resume is None):
         raise HarnessError("give a suite, or --resume with a run", "for example: harness run quickstart")
-    with reporter(quiet=quiet) as progress, campaigns.termination_as_interrupt():
-        timeout_s = 1800.0
-        with campaigns.opened_workshop(timeout_s) as workshop:
-            if resume is not None:
-                if only or assign or preset:
-                    raise HarnessError("--only, --set and --preset change a plan; a resumed run keeps its own")
-                campaign, store = campaigns.reopen(resume, runs, workshop, progress.told)
-            else:
-                campaign, text = _begun(str(suite_name), only or [], _overrides(assign, preset), workshop, progress)
-                store = campaigns.create(campaign, runs, suite_text=text, command=_command())
-            with store:
+    if resume is not None and (only or assign or preset):
+        hint = "run the suite anew with them, or resume without"
+        raise HarnessError("--only, --set and --preset change a plan; a resumed run keeps its own", hint)
+    with (
+        reporter(quiet=quiet) as progress,
+        campaigns.termination_as_interrupt(),
+        campaigns.opened_workshop(campaigns.EXPORT_TIMEOUT_S) as workshop,
+    ):
+        if resume is not None:
+            store = RunStore.open(resume, runs)
+            store.acquire()  # before anything is read: another process may be writing this run
+            campaign = campaigns.reopen(store, workshop, progress.told)
+        else:
+            campaign, text = _begun(str(suite_name), only or [], overrides(assign, preset), workshop, progress)
+            store = campaigns.create(campaign, runs, suite_text=text, command=_command())
+        with store:
+            try:
                 interrupted = _measure(campaign, store, progress)
+            finally:
+                campaigns.keep_logs(workshop, store)
     return _concluded(store, interrupted=interrupted, strict=strict, json=json)
 
 
-def _overrides(assign: list[str] | None, preset: str | None) -> list[str]:
-    return [*(assign or []), *([f"preset={preset}"] if preset else [])]
-
-
 def _begun(
-    name: str, only: Sequence[str], overrides: Sequence[str], workshop: campaigns.Workshop, progress: Reporter
+    name: str, only: Sequence[str], overrides: Sequence[str], workshop: Workshop, progress: Reporter
 ) -> tuple[Campaign, str]:
     path = suite.find(name)
     loaded = suite.load(path, overrides)
@@ -183,16 +180,18 @@ def exit_code(store: RunStore, *, interrupted: bool, strict: bool) -> ExitCode:
 
 
 def rerun(
-    run_name: Annotated[str, typer.Argument(metavar="RUN", help="A run: its id, the beginning of it, or latest.")],
-    cell_name: Annotated[str, typer.Argument(metavar="CELL", help="A cell: its label, a pattern, or the beginning of its id.")],
+    run_name: RunName,
+    cell_name: CellName,
     *,
     runs: Runs = campaigns.RUNS,
 ) -> int:
     """Repeat one cell of a run in the foreground, showing all that its process prints, and store the result."""
-    with campaigns.opened_workshop(1800.0) as workshop, campaigns.termination_as_interrupt():
-        campaign, store = campaigns.reopen(run_name, runs, workshop, _note)
+    with campaigns.opened_workshop(campaigns.EXPORT_TIMEOUT_S) as workshop, campaigns.termination_as_interrupt():
+        store = RunStore.open(run_name, runs)
         cell = one_cell(store, cell_name)
         with store:
+            store.acquire()
+            campaign = campaigns.reopen(store, workshop, _note)
             benches = campaigns.prepared(campaign, [cell], _note)
             tried = [attempt.launch for attempt in store.attempts() if attempt.cell_id == cell.cell_id]
             launch = Launch(0, max((item.attempt + 1 for item in tried if item.index == 0), default=0))
@@ -201,10 +200,11 @@ def rerun(
             for event in runner.run(_Once(Step(cell, launch), len(store.records())), store, setting):
                 if isinstance(event, runner.Finished):
                     record = event.record
+            campaigns.keep_logs(workshop, store)
     if record is None:
         raise HarnessError(f"{cell.label} gave no record", "this is a defect of the harness")
     say(f"{cell.label} #{launch.index} attempt {launch.attempt + 1}: {ending(record)}")
-    say(f"log: {store.folder / record.log}" if record.log else "no process was started")
+    say(f"log: {store.folder / record.log}" if record.log else f"no launch was made; logs: {store.folder / 'logs'}")
     return ExitCode.CELL_FAILED if isinstance(record.outcome, Failed) else ExitCode.OK
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from harness import suite
+from harness.cli.arguments import SuiteName
 from harness.cli.console import as_json, say
 from harness.errors import HarnessError
 
@@ -16,7 +17,7 @@ app = typer.Typer(help="Check, document or begin suites.", no_args_is_help=True)
 
 @app.command("check")
 def check(
-    name: Annotated[str, typer.Argument(metavar="SUITE", help="A suite file, or the name of one that ships.")],
+    name: SuiteName,
     *,
     json: Annotated[bool, typer.Option("--json", help="Print the resolved suite as JSON.")] = False,
 ) -> None:
@@ -44,8 +45,10 @@ def shipped() -> None:
 
 @app.command("new")
 def new(
-    kind: Annotated[str, typer.Argument(help="Kind of model: one of those that `harness suite new` names when asked wrongly.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where it goes; printed if absent.")] = None,
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=f"Kind of model: {', '.join(suite.templates())}.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where it goes; printed if absent.")
+    ] = None,
 ) -> None:
     """Write a commented suite to start from."""
     text = suite.template(kind)

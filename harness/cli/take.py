@@ -15,11 +15,13 @@ import typer
 from harness import codec, registry, runner
 from harness.cache import hash_tree
 from harness.cli import campaign as campaigns
+from harness.cli.arguments import CellName, RunName, Runs
 from harness.cli.console import errors, say
-from harness.cli.run import Runs, one_cell
+from harness.cli.run import one_cell
 from harness.engine import SessionConfig
 from harness.errors import HarnessError
-from harness.vocabulary import Goal
+from harness.vocabulary import Failed, Goal
+from results.store import RunStore
 
 if TYPE_CHECKING:
     from harness.runner import Bench
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
 
 
 def take(
-    run_name: Annotated[str, typer.Argument(metavar="RUN", help="A run: its id, the beginning of it, or latest.")],
-    cell_name: Annotated[str, typer.Argument(metavar="CELL", help="A cell: its label, a pattern, or the beginning of its id.")],
+    run_name: RunName,
+    cell_name: CellName,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="A folder to make.")],
     *,
     runs: Runs = campaigns.RUNS,
@@ -39,14 +41,16 @@ def take(
     """
     if output.exists() and any(output.iterdir() if output.is_dir() else [output]):
         raise HarnessError(f"{output} exists already", "give the name of a folder that does not")
-    with campaigns.opened_workshop(1800.0) as workshop:
-        campaign, store = campaigns.reopen(run_name, runs, workshop, _note)
+    with campaigns.opened_workshop(campaigns.EXPORT_TIMEOUT_S) as workshop:
+        store = RunStore.open(run_name, runs)
         cell = one_cell(store, cell_name)
+        campaign = campaigns.reopen(store, workshop, _note)
         bench = campaigns.prepared(campaign, [cell], _note)[cell.variant_id]
         if not isinstance(bench, runner.Bench):
-            raise HarnessError(f"{cell.label} has no artifact: {getattr(bench, 'message', '') or bench.reason}", bench.hint)
-        measured = next((r.artifact.content_hash for r in store.records() if r.cell_id == cell.cell_id and r.artifact), None)
-        if measured is not None and measured != bench.artifact.content_hash:
+            why = bench.message if isinstance(bench, Failed) else bench.reason
+            raise HarnessError(f"{cell.label} has no artifact: {why}", bench.hint)
+        measured = {r.artifact.content_hash for r in store.records() if r.cell_id == cell.cell_id and r.artifact}
+        if measured and bench.artifact.content_hash not in measured:
             hint = "the cache was pruned and the export is not reproducible to the byte: measure it again"
             raise HarnessError(f"the artifact made now is not the one that {cell.label} measured", hint)
         _fill(output, cell, bench)
@@ -62,7 +66,8 @@ def _fill(output: Path, cell: Cell, bench: Bench) -> None:
         artifact = replace(bench.artifact, path=work / name)
         images = np.load(bench.inputs.path / "inputs.npy", mmap_mode="r")
         rows = [index % len(images) for index in range(cell.batch)]
-        np.savez(work / "inputs.npz", **{artifact.inputs[0].name: np.ascontiguousarray(images[rows])})
+        tensors = {artifact.inputs[0].name: np.ascontiguousarray(images[rows])}
+        np.savez(work / "inputs.npz", **tensors)  # type: ignore[arg-type]  # numpy types its keywords as bool
         engine = registry.engine(bench.engine)
         config = SessionConfig(
             device=cell.device,

@@ -33,7 +33,7 @@ class Columns:
     def __init__(self, capacity: int = MAXIMUM_ROWS) -> None:
         self._data = np.full((4, capacity), -1, dtype=np.int64)
         # Assigning through a memoryview costs a third of assigning through numpy.
-        self.start, self.bound, self.synced, self.end = (memoryview(row) for row in self._data)
+        self.start, self.bound, self.synced, self.end = (row.data for row in self._data)
         self.capacity = capacity
         self.filled = 0
         self.warm = 0  # the first rows that belong to the warm-up

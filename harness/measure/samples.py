@@ -49,18 +49,18 @@ class Samples:
     @property
     def host_to_host_ns(self) -> np.ndarray:
         """From a pre-processed tensor in host memory to the task's final output: the headline latency."""
-        return self.end_ns - self.start_ns
+        return np.asarray(self.end_ns - self.start_ns)
 
     @property
     def compute_ns(self) -> np.ndarray:
         """``run`` + ``sync`` alone: a diagnostic, without copies and post-processing."""
-        return self.synced_ns - self.bound_ns
+        return np.asarray(self.synced_ns - self.bound_ns)
 
     def save(self, path: Path) -> None:
         """Write the columns as a compressed ``.npz`` of int64."""
         columns = {f.name: np.asarray(getattr(self, f.name), dtype=np.int64) for f in fields(self)}
         with path.open("wb") as file:
-            np.savez_compressed(file, **columns)
+            np.savez_compressed(file, **columns)  # type: ignore[arg-type]  # numpy types its keywords as bool
 
     @classmethod
     def load(cls, path: Path) -> Samples:

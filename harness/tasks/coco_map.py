@@ -194,9 +194,9 @@ def _iou(detections: np.ndarray, truth: np.ndarray, crowd: np.ndarray) -> np.nda
 def mean_average_precision(facts: Mapping[str, np.ndarray], weights: np.ndarray) -> np.ndarray:
     """Return (R, 10) mean over classes of average precision per IoU threshold, for ``weights`` (R, images) >= 0.
 
-    A weight is how many times an image is in the set; with ones the mean over thresholds is ``map50_95``. The classes
-    are those of the full set; one whose every image has weight 0 leaves the mean of that row, and so of both arms of a
-    comparison alike. A row where every class left is NaN.
+    A weight is how many times an image is in the set; with ones the mean over thresholds is ``map50_95``. A class whose
+    every object has weight 0 leaves the mean of that row, and so of both arms of a comparison alike; a row where every
+    class left is NaN. The copies of a detection stand together, before others of the same score.
     """
     classes = np.unique(facts["gt_class"])
     total = np.zeros((len(weights), len(IOU_THRESHOLDS)))

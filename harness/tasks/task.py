@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,10 @@ class Evaluation:
 
 
 class Task(ABC):
-    """One kind of work. Importing its module loads the standard library and numpy only; image codecs and metric
-    libraries are imported inside ``preprocess`` and ``evaluate``, which never run in a measured process.
+    """One kind of work.
+
+    Importing its module loads the standard library and numpy only; image codecs and metric libraries are imported
+    inside ``preprocess`` and ``evaluate``, which never run in a measured process.
     """
 
     name: ClassVar[str]

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Callable  # noqa: TC003 - a type of a local name
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,23 @@ from harness.errors import EngineUnavailable, HarnessError, Unsupported, VerifyF
 from harness.vocabulary import Failed, Skipped, Stage
 from harness.worker.stage import Stages
 
+_HINT = "see the log; `harness rerun RUN CELL` repeats it in the foreground"
+
 
 def main(scratch: Path) -> None:
     """Do the job in ``scratch``; whatever Python can catch becomes an answer, the rest is the parent's to see."""
     _die_with_parent()
     stages = Stages(scratch / jobs.STAGE_FILE)
-    payload: dict[str, Any]
     try:
         request = json.loads((scratch / jobs.JOB_FILE).read_text(encoding="utf-8"))
         job_class, _ = jobs.KINDS[request["kind"]]
         answer = _do(request["kind"], codec.decode(job_class, request["job"]), stages)
-        payload = {"answer": codec.encode(answer)}
+        text = json.dumps({"answer": codec.encode(answer)}, allow_nan=False)
     except Exception as error:  # noqa: BLE001 - an engine may raise anything; it costs this cell alone
         traceback.print_exc()
-        payload = {"refusal": codec.encode(_refusal(error, stages.current))}
+        text = json.dumps({"refusal": codec.encode(_refusal(error, stages.current))})
     temporary = scratch / (jobs.ANSWER_FILE + ".part")
-    temporary.write_text(json.dumps(payload, allow_nan=False), encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8")
     temporary.replace(scratch / jobs.ANSWER_FILE)
 
 
@@ -57,14 +59,15 @@ def _do(kind: str, job: Any, stages: Stages) -> object:
         return overhead(job, stages)
     from harness.worker.export import export, fetch, identify
 
-    return {"export": export, "fetch": fetch, "identify": identify}[kind](job, stages)
+    steps: dict[str, Callable[[Any, Stages], object]] = {"export": export, "fetch": fetch, "identify": identify}
+    return steps[kind](job, stages)
 
 
 def _refusal(error: Exception, stage: Stage) -> jobs.Refusal:
     if isinstance(error, (Unsupported, EngineUnavailable)):
         return jobs.Refusal(skipped=Skipped(error.message, error.hint))
     message = error.message if isinstance(error, HarnessError) else str(error)
-    hint = error.hint if isinstance(error, HarnessError) else ""
+    hint = (error.hint if isinstance(error, HarnessError) else "") or _HINT
     kind = "verify" if isinstance(error, VerifyFailed) else type(error).__name__
     return jobs.Refusal(failed=Failed(stage, kind, _shortened(message) or type(error).__name__, hint))
 
@@ -78,11 +81,14 @@ def _die_with_parent() -> None:
     if not sys.platform.startswith("linux"):
         return
     import ctypes
+    import select
     import signal
 
-    parent = os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
-    if os.getppid() != parent:
+    # A parent that died before that is told by our output, a pipe that nobody reads any more.
+    watch = select.poll()
+    watch.register(1, 0)
+    if any(event & select.POLLERR for _, event in watch.poll(0)):
         os._exit(1)
 
 

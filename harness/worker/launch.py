@@ -6,7 +6,6 @@ import hashlib
 import platform
 import time
 from dataclasses import dataclass
-from importlib import metadata
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +18,7 @@ from harness.measure import loop, memory
 from harness.measure.noise import NoiseWatch
 from harness.measure.verify import Comparison, check_sane
 from harness.tasks import catalog
-from harness.vocabulary import Memory, Stage, Timing
+from harness.vocabulary import Memory, NoiseReading, Stage, State, Timing
 from harness.worker.opening import Batch, adapter, batches, import_runtime, load
 
 if TYPE_CHECKING:
@@ -32,6 +31,9 @@ if TYPE_CHECKING:
     from harness.vocabulary import Agreement
     from harness.worker.stage import Stages
 
+_OWN_THREADS = NoiseReading(
+    State.UNAVAILABLE, detail="with several streams a process's own threads wait for each other"
+)
 _BLOCK = 8
 """Iterations between looks at the clock while warming up."""
 _MEMORY_BATCHES = 4
@@ -108,9 +110,10 @@ def _verify(job: LaunchJob, opened: _Opened, stream: Stream, stages: Stages) -> 
             outputs = _infer(stream, opened.inputs[index])
             check_sane(outputs, job.artifact.outputs)
             comparison.add(outputs, {name: archive[f"{index}/{name}"] for name in outputs_of})
+    agreement = comparison.agreement()
     stages.enter(Stage.POSTPROCESS)
     opened.task.postprocess(outputs, opened.inputs[index].frames)
-    return comparison.agreement()
+    return agreement
 
 
 def _warm(job: LaunchJob, opened: _Opened, stream: Stream, columns: loop.Columns) -> None:
@@ -157,15 +160,21 @@ def _latency(job: LaunchJob, stages: Stages) -> LaunchAnswer:
 def _steady(job: LaunchJob, opened: _Opened, stream: Stream, columns: loop.Columns) -> str:
     """Measure until the stop rule is content, and return its reason."""
     limits = job.limits
-    rule = statistics.StopRule(limits.minimum_iterations, limits.minimum_s, limits.maximum_s, limits.relative_half_width)
+    rule = statistics.StopRule(
+        limits.minimum_iterations,
+        limits.minimum_s,
+        limits.maximum_s,
+        limits.relative_half_width,
+        maximum_iterations=columns.capacity - columns.warm,
+        quantiles=limits.quantiles,
+        extended_s=limits.extended_s,
+    )
     started_ns = time.perf_counter_ns()
-    until_ns = started_ns + int(limits.maximum_s * 1e9)
+    until_ns = started_ns + int(max(limits.maximum_s, limits.extended_s) * 1e9)
     work = opened.work
     while True:
         done = columns.filled - columns.warm
-        loop.closed_loop(
-            stream, work, opened.task.postprocess, columns, max(1, rule.next_look(done) - done), until_ns
-        )
+        loop.closed_loop(stream, work, opened.task.postprocess, columns, max(1, rule.next_look(done) - done), until_ns)
         if columns.filled == columns.capacity:
             return "max_iterations"
         elapsed_ns = time.perf_counter_ns() - started_ns
@@ -191,7 +200,7 @@ def _throughput(job: LaunchJob, stages: Stages) -> LaunchAnswer:
         lambda stream, columns: _warm(job, opened, stream, columns),
         seconds,
     )
-    noise = watch.stop()
+    noise = watch.stop() | {"run_queue_wait": _OWN_THREADS}
     stages.enter(Stage.RECORD)
     timing = _timing(opened, first_ns, done.samples, done.warmup_iterations, streams=count, reason="max_time")
     opened.session.close()
@@ -265,9 +274,7 @@ def _accuracy(job: LaunchJob, stages: Stages) -> LaunchAnswer:
     )
 
 
-def _timing(  # noqa: PLR0913 - the facts of one launch, used once
-    opened: _Opened, first_ns: int, samples: Samples, warmup: int, *, streams: int, reason: str
-) -> Timing:
+def _timing(opened: _Opened, first_ns: int, samples: Samples, warmup: int, *, streams: int, reason: str) -> Timing:
     steady = samples.steady()
     window_ns = int(steady.end_ns.max() - steady.start_ns.min()) if len(steady) else 0
     return Timing(opened.import_ns, opened.load_ns, first_ns, warmup, len(steady), window_ns, streams, reason)
@@ -279,5 +286,8 @@ def _save(samples: Samples, path: Path) -> str:
 
 
 def _versions(engine: Engine) -> dict[str, str]:
+    # Imported here, after all that is measured: it brings the packages for mail, archives and sockets with it.
+    from importlib import metadata
+
     versions = {"harness": harness.__version__, "python": platform.python_version(), "numpy": np.__version__}
     return versions | {name: metadata.version(name) for name in engine.distributions}

@@ -6,7 +6,7 @@ import dataclasses
 import importlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping  # noqa: TC003 - a dataclass field's annotation
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +69,8 @@ def options(engine: Engine, given: Mapping[str, Any]) -> object:
     known = {field.name for field in dataclasses.fields(engine.options)}
     unknown = sorted(set(given) - known)
     if unknown:
-        raise HarnessError(f"{engine.name} has no option {unknown[0]!r}", f"it has: {', '.join(sorted(known)) or 'none'}")
+        hint = f"it has: {', '.join(sorted(known)) or 'none'}"
+        raise HarnessError(f"{engine.name} has no option {unknown[0]!r}", hint)
     return engine.options(**given)
 
 

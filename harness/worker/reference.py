@@ -23,7 +23,7 @@ def reference(job: ReferenceJob, stages: Stages) -> TextAnswer:
     session, _ = load(engine, job.artifact, job.session, job.destination.parent, stages)
     stages.enter(Stage.REFERENCE)
     stream = session.stream()
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for index, batch in enumerate(batches(job.inputs, job.artifact, job.session.batch, limit=job.batches)):
         stream.bind(batch.tensors)
         stream.run()

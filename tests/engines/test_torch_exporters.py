@@ -139,7 +139,7 @@ def test_answers_in_dicts_and_lists_become_numbered_outputs_of_their_own_type(so
     )
 
 
-def test_a_package_needs_no_code_of_the_users(source, tmp_path, monkeypatch):
+def test_a_package_needs_no_code_of_the_users(source, tmp_path):
     made = TorchModule().export(source(), SPEC, tmp_path)
     expected = run_package(tmp_path / made.entry, tensor())
     (tmp_path / "theirs.py").unlink()

@@ -182,3 +182,12 @@ def test_warm_up_ends_when_two_windows_agree():
     assert warmed_up(np.r_[np.full(5, 109.0), np.full(5, 100.0)])
     assert not warmed_up(np.r_[np.full(5, 100.0), np.full(5, 120.0)])
     assert warmed_up(np.r_[np.full(50, 500.0), np.full(50, 100.0)])
+
+
+def test_more_time_is_for_the_minimum_and_the_quantiles_alone():
+    noisy = np.random.default_rng(0).lognormal(16, 0.5, 400)
+    usual, extended = StopRule(36, 1.0, 10.0), StopRule(36, 1.0, 10.0, extended_s=60.0)
+    assert extended.should_stop(noisy, 10e9) == usual.should_stop(noisy, 10e9) == "max_time"
+    few = StopRule(1000, 1.0, 10.0, extended_s=60.0)
+    assert few.should_stop(noisy, 10e9) is None
+    assert few.should_stop(noisy, 60e9) == "max_time"

@@ -415,3 +415,12 @@ def test_every_key_of_the_schema_is_described():
             assert value.get("description"), f"{name}.{key}"
     assert schema["$defs"]["Matrix"]["properties"]["engine"]["anyOf"][0]["type"] == "array"
     assert schema["additionalProperties"] is False
+
+
+def test_null_is_a_value_of_threads_and_streams_and_of_nothing_else(load):
+    loaded = load(TEXT + "exclude: [{threads: null}]\ninclude: [{streams: [null, 4]}]\n")
+    assert loaded.exclude[0].threads == (None,)
+    assert loaded.exclude[0].streams is None
+    assert loaded.include[0].streams == (None, 4)
+    assert suite.Suite.model_validate(loaded.resolved()) == loaded
+    assert "suite.yaml:12:20: null means nothing here" in refused(load, TEXT + "exclude: [{engine: null}]\n")

@@ -1,0 +1,1 @@
+"""What the harness claims of itself, measured afresh: ``python -m benchmarks`` lists it."""
