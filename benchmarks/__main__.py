@@ -40,8 +40,6 @@ def main(arguments: Sequence[str]) -> int:
         if asked.name is None:
             print(listing())
             return 0
-        if asked.engine and asked.name not in BY_ENGINE:
-            raise HarnessError(f"{asked.name} runs no engine", f"--engine goes with {', '.join(sorted(BY_ENGINE))}")
         load_1min = os.getloadavg()[0]
         measured = _measured(asked.name, asked.engine)
     except HarnessError as error:
@@ -86,6 +84,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _measured(name: str, engines: Sequence[str]) -> Measured:
+    if engines and name not in BY_ENGINE:
+        raise HarnessError(f"{name} runs no engine", f"--engine goes with {', '.join(sorted(BY_ENGINE))}")
     measure = _module(name).measure
     measured: Measured = measure(_told, engines) if name in BY_ENGINE else measure(_told)
     return measured

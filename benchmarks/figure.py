@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 
-class Verdict(str, Enum):
+class Verdict(StrEnum):
     """Whether a figure keeps its limit."""
 
-    PASS = "pass"  # noqa: S105 - a word, not a password
+    PASS = "pass"
     FAIL = "fail"
     UNDECIDED = "undecided"
     """The interval reaches over the limit: a longer measurement, or a quieter machine, may tell."""
@@ -73,7 +73,7 @@ class Measured:
 def table(figures: tuple[Figure, ...]) -> str:
     """Return the figures as aligned plain text: figure, value, low, high, limit, verdict."""
     head = ("figure", "value", "low", "high", "limit", "verdict")
-    rows = [head]
+    rows: list[tuple[str, ...]] = [head]
     for figure in figures:
         unit = f" {figure.unit}" if figure.unit else ""
         bounds = ("–" if bound is None else _shown(bound) for bound in (figure.low, figure.high))

@@ -31,8 +31,8 @@ ACCURACY_LIMIT, AGREEMENT_LIMIT = Limit(0.44, 0.46), Limit(high=1e-3)
 _IMAGES, _COMPARED_IMAGES = 128, 8
 _REFERENCE = "torch"
 _NOTE = (
-    "the weights of this checkpoint were rounded to INT8 once: it is not the official yolo11n.pt, and these are not its "
-    "figures"
+    "with HARNESS_ASSETS the checkpoint is not the official yolo11n.pt: its weights were rounded to INT8 once, and "
+    "these are not the official one's figures"
 )
 
 

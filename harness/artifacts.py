@@ -183,6 +183,7 @@ class Workshop:
         key = digest(
             {
                 "input": source.content_hash,
+                "boundary": codec.encode((source.format, source.inputs, source.outputs)),
                 "exporter": step.name,
                 "code": step.code,
                 "versions": dict(step.versions),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ _CANDIDATES = {
     "source": frozenset({"ultralytics", "onnx", "file", "weights"}),
     "data": frozenset({"yolo", "imagefolder", "coco", "images", "files"}),
 }
+_OFFICIAL = re.compile(r"[\w-]+\.pt")
+"""A bare name of a checkpoint: Ultralytics' own download is asked for it where no file of that name is found."""
 _ALTERNATIVES: frozenset[Any] = frozenset().union(*_CANDIDATES.values())
 _EXPECTED = {
     "int_type": "a whole number",
@@ -122,12 +125,11 @@ def _suites() -> Path:
 
 def _is_candidate(place: Place, data: Any) -> bool:
     """Whether the text at ``place`` is one of a list of candidate paths."""
-    return (
-        len(place) == 5
-        and place[0] == "workloads"
-        and place[3] in _CANDIDATES.get(str(place[2]), ())
-        and isinstance(data["workloads"][place[1]][place[2]][place[3]], list)
-    )
+    if len(place) < 5 or place[0] != "workloads" or place[-2] not in _CANDIDATES.get(str(place[2]), ()):
+        return False
+    if len(place) == 5:
+        return isinstance(data["workloads"][place[1]][place[2]][place[3]], list)
+    return len(place) == 6 and place[3] == "calibrate"
 
 
 def _keep_existing(document: Document, environ: Mapping[str, str], folders: Sequence[Path]) -> list[Problem]:
@@ -147,7 +149,7 @@ def _keep_existing(document: Document, environ: Mapping[str, str], folders: Sequ
                 continue
             chosen, tried = _first_existing(value, environ, folders)
             holder[key] = chosen or value[0]
-            if chosen is None:
+            if chosen is None and not (key == "ultralytics" and _OFFICIAL.fullmatch(value[0])):
                 dotted = ".".join(str(part) for part in place)
                 hint = f"put one in place, or give yours: --set {dotted}=PATH"
                 problems.append(Problem(place, f"no candidate of {key} exists: {'; '.join(tried)}", hint))
@@ -169,10 +171,12 @@ def _path_holders(data: Mapping[str, Any]) -> Iterator[tuple[Any, Place]]:
             holder = workload.get(part) if isinstance(workload, dict) else None
             if not isinstance(holder, dict):
                 continue
-            for key in sorted(keys & holder.keys()):
-                # Beside `files`, `images` is a glob below it.
-                if key != "images" or "files" not in holder:
-                    yield holder, ("workloads", name, part, key)
+            inner = holder.get("calibrate")
+            for images, place in ((holder, (part,)), (inner, (part, "calibrate"))):
+                for key in sorted(keys & images.keys()) if isinstance(images, dict) else ():
+                    # Beside `files`, `images` is a glob below it.
+                    if key != "images" or "files" not in images:
+                        yield images, ("workloads", name, *place, key)
             folders = holder.get("path")
             if part == "source" and isinstance(folders, list):
                 for index in range(len(folders)):
@@ -240,7 +244,7 @@ def _workload_names(data: Mapping[str, Any]) -> Iterator[tuple[Place, Any]]:
 def _problem(details: ErrorDetails) -> Problem:
     """Return what pydantic found in the words of a suite's reader."""
     context = details.get("ctx", {})
-    place = tuple(part for part in details["loc"] if part != "[key]")
+    place = tuple(part for part in details["loc"] if part not in {"[key]", "[range]", "[images]"})
     value = details["input"]
     match details["type"]:
         case "extra_forbidden":
@@ -274,6 +278,7 @@ _FORMS = {
     "torch": "package.module:callable",
     "calibrate": "start:stop, such as 0:64 or train:0:64",
     "evaluate": "start:stop, such as 64:128",
+    "take": "start:stop, such as 0:64",
 }
 
 
@@ -290,6 +295,8 @@ def _known_keys(place: Place) -> list[str]:
 
 def _followed(node: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
     choices = [choice for choice in node.get("anyOf", ()) if choice.get("type") != "null"]
-    node = choices[0] if choices else node
+    # Of several forms that with keys is meant: a place below the value is looked for.
+    node = next((choice for choice in choices if "$ref" in choice or "oneOf" in choice), (choices or [node])[0])
+    node = next((choice for choice in node.get("oneOf", ()) if "$ref" in choice), node)
     reference = node.get("$ref")
     return whole["$defs"][reference.rpartition("/")[2]] if reference else node

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     PositiveFloat,
     PositiveInt,
     SerializerFunctionWrapHandler,
+    Tag,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
@@ -28,7 +31,7 @@ from harness.errors import HarnessError
 from harness.settings import SettingError, settings
 from harness.tasks.datasets import DataSpec
 from harness.vocabulary import (
-    FORMAT_ONNX,
+    FORMAT_ONNX_FILE,
     FORMAT_TORCH_MODULE,
     FORMAT_ULTRALYTICS,
     Format,
@@ -124,7 +127,7 @@ class Source(_Model):
     @property
     def kind(self) -> Format:
         """The artifact format of the source."""
-        known = ((self.ultralytics, FORMAT_ULTRALYTICS), (self.torch, FORMAT_TORCH_MODULE), (self.onnx, FORMAT_ONNX))
+        known = ((self.ultralytics, FORMAT_ULTRALYTICS), (self.torch, FORMAT_TORCH_MODULE), (self.onnx, FORMAT_ONNX_FILE))
         return next((name for value, name in known if value is not None), self.format or "")
 
     @property
@@ -143,7 +146,7 @@ class Source(_Model):
         }
 
 
-class Data(_Model):
+class Images(_Model):
     """Images, and labels where there are any: exactly one of ``yolo``, ``imagefolder``, ``coco`` and ``files``."""
 
     yolo: PathText | None = Field(None, description="An Ultralytics data set file (data.yaml).")
@@ -156,15 +159,9 @@ class Data(_Model):
         None, description="With `files`: a regular expression on the file name whose first group is the class index."
     )
     split: Word | None = Field(None, description="With `yolo` or `imagefolder`: the split to take images from.")
-    calibrate: Range | None = Field(
-        None, description="Images to calibrate on: `start:stop` by path, of a split: `train:0:64`; none where absent."
-    )
-    evaluate: Range | None = Field(
-        None, description="Images to measure on, in the same form; all where absent. Keep them apart from `calibrate`."
-    )
 
     @model_validator(mode="after")
-    def _one_kind(self) -> Data:
+    def _one_kind(self) -> Self:
         given = [kind for kind in _GOES_WITH if getattr(self, kind) is not None]
         if len(given) != 1:
             found = " and ".join(given) or "none"
@@ -183,10 +180,50 @@ class Data(_Model):
         return self
 
     def spec(self) -> DataSpec:
-        """Return the data set as ``harness.tasks.datasets`` takes it."""
+        """Return the images as ``harness.tasks.datasets`` takes them."""
         kind = next(kind for kind in _GOES_WITH if getattr(self, kind) is not None)
-        rest = {key: getattr(self, key) for key in ("images", "package", "label", "split", "calibrate", "evaluate")}
+        rest = {key: getattr(self, key) for key in ("images", "package", "label", "split")}
         return DataSpec(kind, getattr(self, kind), **rest)
+
+
+class CalibrationImages(Images):
+    """Images of another data set to calibrate on; they need no labels."""
+
+    take: Range | None = Field(None, description="Which of them: `start:stop` by path; all where absent.")
+
+    def spec(self) -> DataSpec:
+        """Return the images as ``harness.tasks.datasets`` takes them."""
+        return dataclasses.replace(super().spec(), evaluate=self.take)
+
+
+def _form_of_calibration(value: object) -> str:
+    return "[images]" if isinstance(value, (dict, CalibrationImages)) else "[range]"
+
+
+class Data(Images):
+    """The images that a workload is judged on, and those that its INT8 is calibrated on."""
+
+    calibrate: (
+        Annotated[
+            Annotated[Range, Tag("[range]")] | Annotated[CalibrationImages, Tag("[images]")],
+            Discriminator(_form_of_calibration),
+        ]
+        | None
+    ) = Field(
+        None,
+        description="Images to calibrate on: `start:stop` by path, of a split: `train:0:64`, or a mapping that names "
+        "another data set; none where absent.",
+    )
+    evaluate: Range | None = Field(
+        None, description="Images to measure on, `start:stop`; all where absent. Keep them apart from `calibrate`."
+    )
+
+    def spec(self) -> DataSpec:
+        """Return the images as ``harness.tasks.datasets`` takes them."""
+        spec = dataclasses.replace(super().spec(), evaluate=self.evaluate)
+        if isinstance(self.calibrate, CalibrationImages):
+            return dataclasses.replace(spec, calibration=self.calibrate.spec())
+        return dataclasses.replace(spec, calibrate=self.calibrate)
 
 
 _GOES_WITH = {

@@ -52,6 +52,8 @@ def _words(error: OSError, path: object) -> tuple[str, str]:
         return f"no space left to write {path}", "free some, then resume the run; nothing stored is lost"
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         return f"no permission for {path}", "change its owner or mode, or give another folder"
-    if error.errno in {errno.ENOENT, errno.ENOTDIR}:
+    if error.errno in {errno.EEXIST, errno.ENOTDIR}:
+        return f"a file stands where a folder is needed: {path}", "remove the file, or give another folder"
+    if error.errno == errno.ENOENT:
         return f"{path} does not exist", "was the run folder moved or deleted?"
     return f"{path}: {error.strerror or error}", "check the disk, then resume the run"

@@ -50,16 +50,20 @@ def summary_data(store: RunStore, derived: Sequence[Row]) -> dict[str, Any]:
 
 def show(store: RunStore, derived: Sequence[Row], page: Path) -> None:
     """Print the rows of a run, fastest first, then what failed, then where the report lies."""
+    by_id = {row.variant_id: row for row in derived}
     for standing in standings(derived):
-        mine = [row for row in derived if row.cell.workload == standing.workload or standing.workload.startswith(f"{row.cell.workload} ")]
+        mine = [by_id[key] for key in (*standing.best, *standing.rest, *standing.excluded)]
+        if not any(row.latency or row.throughput or row.memory or row.accuracy for row in mine):
+            continue
         out.print(_table(standing.workload, mine))
-        best = [row.label for row in derived if row.variant_id in standing.best]
+        _show_findings(mine)
+        best = [by_id[key].label for key in standing.best]
         if best:
             words = "fastest measured" if standing.screening else "fastest"
-            tie = " (a tie: not told apart by these launches)" if len(best) > 1 else ""
+            tie = " (a tie: these launches do not tell them apart)" if len(best) > 1 else ""
             say(f"{words}: {', '.join(best)}{tie}")
         if standing.screening:
-            say("screening: too few launches to recommend anything; preset default makes five")
+            say("screening: too few launches to recommend anything; --preset default makes five")
         say("")
     _show_troubles(derived)
     for damage in store.damage:
@@ -68,24 +72,44 @@ def show(store: RunStore, derived: Sequence[Row], page: Path) -> None:
 
 
 def _table(name: str, derived: Sequence[Row]) -> Table:
-    table = Table(title=name, title_justify="left", box=None, pad_edge=False)
-    table.add_column("row", overflow="fold")
-    for head in ("latency ms", "95 % interval", "items/s", "peak MB", "accuracy", "change vs FP32"):
-        table.add_column(head, justify="right")
-    table.add_column("findings", overflow="fold")
     measured = [row for row in derived if row.latency or row.throughput or row.memory or row.accuracy]
+    shared = _shared_ending([row.label for row in measured])
+    title = f"{name} ({shared})" if shared else name
+    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("row", no_wrap=True)
+    for head in ("ms", "95 %", "items/s", "MB", "metric", "change, points"):
+        table.add_column(head, justify="right", no_wrap=True)
     for row in sorted(measured, key=_by_latency):
         latency, rate, memory = row.latency, row.throughput, row.memory
         table.add_row(
-            Text(row.label),
+            Text(row.label.removesuffix(shared).rstrip()),
             _significant(latency.host_to_host.estimate / 1e6) if latency else "–",
             _interval_ms(latency.host_to_host) if latency else "–",
             _significant(rate.items_per_s.estimate) if rate else "–",
             f"{memory.peak / 1e6:.0f}" if memory else "–",
             *_accuracy(row.accuracy),
-            Text(", ".join(finding.kind for finding in row.findings if finding.kind != "screening")),
         )
     return table
+
+
+def _shared_ending(labels: Sequence[str]) -> str:
+    """Return the words that all labels end with, such as ``cpu b1``, so that they are said once."""
+    words = [label.split(" ") for label in labels]
+    count = 0
+    while words and all(len(each) > count + 2 for each in words) and len({each[-1 - count] for each in words}) == 1:
+        count += 1
+    return " ".join(words[0][len(words[0]) - count :]) if count else ""
+
+
+def _show_findings(derived: Sequence[Row]) -> None:
+    """Print each kind of finding once, with the rows that it is about."""
+    about: dict[str, list[str]] = {}
+    for row in derived:
+        for kind in dict.fromkeys(finding.kind for finding in row.findings):
+            about.setdefault(kind, []).append(row.label)
+    for kind, labels in about.items():
+        if kind != "screening":
+            say(f"  {kind}: {'every row' if len(labels) == len(derived) > 1 else ', '.join(labels)}")
 
 
 def _by_latency(row: Row) -> float:
@@ -105,7 +129,7 @@ def _accuracy(result: AccuracyResult | None) -> tuple[str, str]:
     change = result.change
     if change is None:
         return value, result.verdict
-    return value, f"{100 * change.estimate:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}] {result.verdict}"
+    return value, f"{100 * change.estimate:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
 
 
 def _significant(value: float) -> str:

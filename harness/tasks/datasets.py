@@ -43,6 +43,7 @@ class DataSpec:
     split: str | None = None  # yolo: key of the data YAML, ``val`` by default | imagefolder: folder of the split
     calibrate: str | None = None
     evaluate: str | None = None
+    calibration: DataSpec | None = None  # another data set to calibrate on, in the place of ``calibrate``
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,11 @@ def resolve(spec: DataSpec, base: Path) -> Selections:
             raise DataError(f"{spec.location}: no images", f"images end in {', '.join(sorted(SUFFIXES))}")
         return labelled
 
+    if spec.calibration is not None:
+        return Selections(
+            resolve(spec.calibration, base).evaluate,
+            _select(read, spec, ":" if spec.evaluate is None else spec.evaluate, "evaluate"),
+        )
     calibrate = None if spec.calibrate is None else _select(read, spec, spec.calibrate, "calibrate")
     return Selections(calibrate, _select(read, spec, ":" if spec.evaluate is None else spec.evaluate, "evaluate"))
 

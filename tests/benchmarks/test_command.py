@@ -1,6 +1,7 @@
 """The command line of the benchmarks: listing, JSON, exit codes. Nothing is timed."""
 
 import json
+import os
 
 import pytest
 
@@ -108,6 +109,16 @@ def test_a_loop_that_keeps_something_per_iteration_is_seen(monkeypatch):
     grown = overhead._peak_bytes(5000) - overhead._peak_bytes(500)
     assert overhead.MEMORY_LIMIT.holds(honest)
     assert not overhead.MEMORY_LIMIT.holds(grown)
+
+
+def test_bytecode_is_kept_for_the_children_alone(monkeypatch, tmp_path):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)
+    with launch._bytecode_kept(tmp_path):
+        assert os.environ["PYTHONPYCACHEPREFIX"] == str(tmp_path)
+        assert "PYTHONDONTWRITEBYTECODE" not in os.environ
+    assert os.environ["PYTHONDONTWRITEBYTECODE"] == "1"
+    assert "PYTHONPYCACHEPREFIX" not in os.environ
 
 
 def test_the_launches_that_are_measured_hardly_iterate():

@@ -28,6 +28,7 @@ workloads:
 matrix: {engine: [fake], scenario: [latency]}
 preset: quick
 launches: 1
+options: {fake: {latency_us: 3000, asleep: true}}
 """
 
 

@@ -17,7 +17,7 @@ workloads:
 matrix: {engine: [fake], scenario: [latency], batch: [1, 2]}
 preset: quick
 launches: 1
-options: {fake: {load_ms: 2000, asleep: true}}
+options: {fake: {load_ms: 2000, latency_us: 3000, asleep: true}}
 """
 
 
@@ -31,7 +31,7 @@ def launched(place, process, count):
             children = psutil.Process(process.pid).children(recursive=True)
             if len(begun) == count and not begun[-1].ended and children:
                 return children
-        time.sleep(0.05)
+        time.sleep(0.2)
     raise AssertionError("no such launch within two minutes")
 
 
