@@ -21,24 +21,26 @@ def updated(page: str) -> str:
 
     Raises ``KeyError`` for a NAME that the schema does not define.
     """
-    models = models_of(suite.schema())
-    return _TABLE.sub(lambda found: f"{found[1]}{table(models[found[2]])}{found[3]}", page)
+    schema = suite.schema()
+    models = models_of(schema)
+    return _TABLE.sub(lambda found: f"{found[1]}{_table(models[found[2]], schema)}{found[3]}", page)
 
 
 def models_of(schema: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Return every mapping that a suite may hold, by name; ``Suite`` is the whole."""
-    defined = schema.get("$defs", {})
-    return {"Suite": schema, **{name: model for name, model in defined.items() if "properties" in model}}
+    return {"Suite": schema, **{name: model for name, model in schema["$defs"].items() if "properties" in model}}
 
 
-def table(model: Mapping[str, Any]) -> str:
+def _table(model: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
     """Return one line of Markdown per key: name, type, default, meaning."""
     required = model.get("required", ())
     lines = ["| key | value | default | meaning |", "|---|---|---|---|"]
     for key, said in model["properties"].items():
         default = "required" if key in required else _default(said.get("default"))
-        meaning = " ".join(str(said.get("description", "")).split())
-        lines.append(f"| `{key}` | {' or '.join(dict.fromkeys(_kinds(said)))} | {default} | {meaning} |")
+        kinds = list(dict.fromkeys(_kinds(said, schema)))
+        # Where the list is named first, a single value may merely stand for it, as the page says once.
+        words = " or ".join(kind for place, kind in enumerate(kinds) if f"list of {kind}" not in kinds[:place])
+        lines.append(f"| `{key}` | {words} | {default} | {' '.join(said.get('description', '').split())} |")
     return "\n".join(lines) + "\n"
 
 
@@ -46,18 +48,21 @@ def _default(value: object) -> str:
     return f"`{json.dumps(value)}`" if value not in (None, "", [], {}) else ""
 
 
-def _kinds(said: Mapping[str, Any]) -> Iterator[str]:
+def _kinds(said: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
     """Yield the words for the values that a node of the schema allows, null left out."""
+    reference = said.get("$ref", "").rpartition("/")[2]
     choices = said.get("anyOf") or said.get("oneOf")
-    if choices:
+    if reference and "properties" in schema["$defs"][reference]:
+        yield reference
+    elif reference:
+        yield from _kinds(schema["$defs"][reference], schema)
+    elif choices:
         for choice in choices:
-            yield from _kinds(choice)
-    elif "$ref" in said:
-        yield said["$ref"].rpartition("/")[2]
+            yield from _kinds(choice, schema)
     elif "enum" in said or "const" in said:
         yield ", ".join(f"`{value}`" for value in said.get("enum", [said.get("const")]))
     elif said.get("type") == "array":
-        items = " or ".join(dict.fromkeys(_kinds(said.get("items", {})))) or "anything"
+        items = " or ".join(dict.fromkeys(_kinds(said.get("items", {}), schema))) or "anything"
         yield f"list of {items}"
     elif said.get("type") == "object":
         yield "mapping"

@@ -173,7 +173,9 @@ def _path_holders(data: Mapping[str, Any]) -> Iterator[tuple[Any, Place]]:
                 continue
             inner = holder.get("calibrate")
             for images, place in ((holder, (part,)), (inner, (part, "calibrate"))):
-                for key in sorted(keys & images.keys()) if isinstance(images, dict) else ():
+                if not isinstance(images, dict):
+                    continue
+                for key in sorted(keys & images.keys()):
                     # Beside `files`, `images` is a glob below it.
                     if key != "images" or "files" not in images:
                         yield images, ("workloads", name, *place, key)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,6 +29,9 @@ def one_of(task: str, key: str, value: str, choices: Iterable[str]) -> None:
 
 def suggestion(value: str, choices: Iterable[str]) -> str:
     """Return a hint that names the nearest of ``choices``, then all of them."""
+    # Only for an error: a measured process need not hold it.
+    import difflib  # noqa: PLC0415
+
     known = tuple(choices)
     near = difflib.get_close_matches(value, known, n=1)
     listed = f"one of {', '.join(known)}"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
+import io
 import json
 import os
 import subprocess
 import sys
 import textwrap
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -68,6 +70,17 @@ class Place:
             out, err = process.communicate(timeout=240)
         return Said(process.returncode, out, err)
 
+    def say(self, *arguments: str) -> Said:
+        """Run a command in this process, which is quicker; what children echo goes elsewhere."""
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patched, redirect_stdout(out), redirect_stderr(err):
+            patched.chdir(self.folder)
+            patched.delenv("HARNESS_DEBUG", raising=False)
+            for name, value in {"HARNESS_CACHE": str(self.folder / "cache"), "COLUMNS": "80"}.items():
+                patched.setenv(name, value)
+            code = invoke(arguments)
+        return Said(int(code), out.getvalue(), err.getvalue())
+
     @property
     def store(self) -> RunStore:
         """The latest run."""
@@ -122,17 +135,6 @@ def place(tmp_path, new_place):
 
 
 @pytest.fixture
-def say(place, monkeypatch, capsys):
-    """Run a command in this process, which is quicker: for those that only read or refuse."""
-    monkeypatch.chdir(place.folder)
-    monkeypatch.setenv("HARNESS_CACHE", str(place.folder / "cache"))
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.delenv("HARNESS_DEBUG", raising=False)
-
-    def said(*arguments: str) -> Said:
-        capsys.readouterr()
-        code = invoke(arguments)
-        captured = capsys.readouterr()
-        return Said(int(code), captured.out, captured.err)
-
-    return said
+def say(place):
+    """Run a command in this process, in the place."""
+    return place.say

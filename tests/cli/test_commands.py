@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 
@@ -25,12 +24,15 @@ def ran(tmp_path_factory, new_place):
 
 
 @pytest.fixture
-def at(ran, monkeypatch):
-    """The place, as the working folder."""
-    place, _ = ran
-    monkeypatch.chdir(place.folder)
-    monkeypatch.setenv("HARNESS_CACHE", str(place.folder / "cache"))
-    return place
+def at(ran):
+    """The place alone."""
+    return ran[0]
+
+
+@pytest.fixture
+def say_at(at):
+    """Run a command in this process, in the place that has a run."""
+    return at.say
 
 
 def strict(text):
@@ -71,16 +73,15 @@ def test_report_is_rendered_again_from_the_records_alone(at, say_at):
 
 
 def test_a_pipe_that_is_closed_early_is_no_error(at):
-    environment = {**os.environ, "HARNESS_CACHE": str(at.folder / "cache")}
     command = f"{sys.executable} -m harness suite schema | head -c 10"
-    ended = subprocess.run(["bash", "-o", "pipefail", "-c", command], env=environment, capture_output=True, check=False)
+    ended = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=at.folder, capture_output=True, check=False)
     assert ended.returncode == 0
     assert ended.stderr == b""
 
 
 def test_rerun_shows_what_the_child_prints_and_stores_another_attempt(at):
     before = len(at.store.records())
-    said = at.run("rerun", "latest", LATENCY)
+    said = at.say("rerun", "latest", LATENCY)
     assert said.code == 0, said.err
     assert f"{LATENCY} #0 attempt 2: ok in" in said.out
     records = at.store.records()
@@ -94,9 +95,11 @@ def test_rerun_echoes_a_crash(tmp_path, new_place):
     place = new_place(tmp_path)
     place.write(
         "suite.yaml",
-        (place.folder / "suite.yaml").read_text().replace("{latency_us: 3000, asleep: true}", "{fault: raise, at: load}"),
+        (place.folder / "suite.yaml")
+        .read_text()
+        .replace("{latency_us: 3000, asleep: true}", "{fault: raise, at: load}"),
     )
-    assert place.run("run", "suite.yaml", "--quiet").code == 3
+    assert place.say("run", "suite.yaml", "--quiet").code == 3
     said = place.run("rerun", "latest", "toy/*/prove")
     assert said.code == 3
     assert "RuntimeError: scripted failure" in said.err
@@ -114,25 +117,6 @@ def test_a_cell_that_does_not_exist(at, say_at, cell, message):
         assert message in said.err
         assert LATENCY in said.err
     assert not (at.folder / "never").exists()
-
-
-@pytest.fixture
-def say_at(at, monkeypatch, capsys):
-    """Run a command in this process, in the place that has a run."""
-    from harness.cli.app import invoke
-
-    monkeypatch.setenv("COLUMNS", "80")
-
-    class Said:
-        def __init__(self, code, captured):
-            self.code, self.out, self.err = code, captured.out, captured.err
-
-    def said(*arguments):
-        capsys.readouterr()
-        code = int(invoke(arguments))
-        return Said(code, capsys.readouterr())
-
-    return said
 
 
 def loaded(folder):
@@ -193,9 +177,9 @@ def test_what_is_taken_from_a_real_runtime_reproduces_the_outputs(tmp_path, new_
         preset: quick
         """,
     )
-    said = place.run("run", "suite.yaml", "--quiet")
+    said = place.say("run", "suite.yaml", "--quiet")
     assert said.code == 0, said.err + said.out
-    said = place.run("take", "latest", "tiny/*", "-o", "taken")
+    said = place.say("take", "latest", "tiny/*", "-o", "taken")
     assert said.code == 0, said.err
     outputs = loaded(place.folder / "taken")
     np.testing.assert_allclose(outputs["scores"], reference(place.folder / "taken")["scores"], rtol=1e-6)

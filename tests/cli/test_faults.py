@@ -253,7 +253,7 @@ def broken_models(tmp_path_factory, new_place):
         options: {fake: {latency_us: 3000, asleep: true}}
         """,
     )
-    said = place.run("run", "suite.yaml")
+    said = place.say("run", "suite.yaml")
     return place, said
 
 
@@ -292,7 +292,7 @@ def test_the_log_of_an_export_that_crashed_is_kept_with_the_run(broken_models):
 
 def test_plan_says_beforehand_what_will_fail(broken_models):
     place, _ = broken_models
-    said = place.run("plan", "suite.yaml")
+    said = place.say("plan", "suite.yaml")
     assert said.code == 0
     assert "missing will fail: nowhere.json does not exist" in said.out
     assert place.runs == 1

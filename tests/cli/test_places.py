@@ -18,7 +18,7 @@ from results import journal
 def first_run(tmp_path_factory, new_place):
     """A place whose cache is filled and that has one run."""
     place = new_place(tmp_path_factory.mktemp("first"))
-    said = place.run("run", "suite.yaml", "--quiet")
+    said = place.say("run", "suite.yaml", "--quiet")
     assert said.code == 0, said.err
     return place
 
@@ -44,7 +44,7 @@ def test_a_file_in_the_way_of_the_runs_folder(place, say):
     assert said.out == ""
 
 
-def test_a_file_in_the_way_of_the_cache(place, say, monkeypatch):
+def test_a_file_in_the_way_of_the_cache(place, say):
     place.write("cache", "in the way")
     said = say("run", "suite.yaml", "--quiet")
     assert said.code == 4
@@ -91,8 +91,6 @@ def test_a_journal_that_cannot_be_written_ends_the_run_and_it_resumes(ran, say, 
     assert "no space left" in said.err
     assert "resume" in said.err
     monkeypatch.undo()
-    monkeypatch.chdir(ran.folder)
-    monkeypatch.setenv("HARNESS_CACHE", str(ran.folder / "cache"))
     assert say("run", "--resume", "latest", "--quiet").code == 0
     outcomes = [record.outcome for record in ran.store.records()]
     assert outcomes == [Completed(), Completed()]

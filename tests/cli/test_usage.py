@@ -20,7 +20,10 @@ WRONG = {
     "unknown preset": (["plan", "suite.yaml", "--preset", "quik"], "expected 'quick', 'default' or 'publish'"),
     "set without value": (["plan", "suite.yaml", "--set", "matrix.batch"], "matrix.batch"),
     "set of a wrong type": (["plan", "suite.yaml", "--set", "matrix.batch=[one]"], "matrix.batch"),
-    "typo in the suite": (["suite", "check", "typo.yaml"], "typo.yaml:6:1: unknown key 'presett'; did you mean 'preset'?"),
+    "typo in the suite": (
+        ["suite", "check", "typo.yaml"],
+        "typo.yaml:6:1: unknown key 'presett'; did you mean 'preset'?",
+    ),
     "unknown engine": (["plan", "suite.yaml", "--set", "matrix.engine=[fakir]"], "did you mean fake?"),
     "unknown engine option": (["plan", "suite.yaml", "--set", "options.fake.fautl=nan"], "did you mean 'fault'?"),
     "no run": (["report"], "there is no run in"),
@@ -107,9 +110,7 @@ def test_plan_shows_every_cell_with_its_reason(place, say):
 
 
 def test_settings_of_an_engine_that_is_not_asked_for_are_no_error(place, say):
-    place.write(
-        "two.yaml", (place.folder / "suite.yaml").read_text() + "interpreters: {openvino: there/python}\n"
-    )
+    place.write("two.yaml", (place.folder / "suite.yaml").read_text() + "interpreters: {openvino: there/python}\n")
     said = say("plan", "two.yaml", "--set", "options.openvino={}")
     assert said.code == 0, said.err
 

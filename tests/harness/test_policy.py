@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.policy import PlannedOrder
+from harness.ports import INTERRUPTED
 from harness.vocabulary import (
     Cell,
     Completed,
@@ -37,7 +38,16 @@ def plan_of(*planned, rounds=2):
 
 def record(step, outcome=None, noise=None):
     return Record(
-        "r", step.cell, step.launch, outcome or Completed(), "hw", "env", "t", 1, cell_id=step.cell.cell_id, noise=noise or {}
+        "r",
+        step.cell,
+        step.launch,
+        outcome or Completed(),
+        "hw",
+        "env",
+        "t",
+        1,
+        cell_id=step.cell.cell_id,
+        noise=noise or {},
     )
 
 
@@ -97,7 +107,7 @@ def test_a_failed_proof_is_retried_once_and_settles_its_variant():
 
 def test_a_proof_that_fails_in_describing_only_costs_the_proof():
     other = PlannedCell(cell("b", "latency"), 1)
-    failed = Failed(Stage.EVALUATE, "ValueError", "nonsense")
+    failed = Failed(Stage.PROVE, "ValueError", "nonsense")
     steps, records = play(
         PlannedOrder(plan_of(PROVE, LATENCY, other), noise_retries=0, unfinished={}),
         lambda step: record(step, failed if step.cell.scenario.name == "prove" else None),
@@ -138,3 +148,45 @@ def test_resuming_anywhere_gives_the_same_launches(data):
         rest.append(step)
         so_far.append(answer(step))
     assert steps[:cut] + rest == steps
+
+
+def test_a_launch_that_the_user_interrupts_again_and_again_is_never_a_crash():
+    interrupted = Failed(Stage.LOAD, INTERRUPTED, "the run was interrupted in this launch")
+    policy = PlannedOrder(plan_of(LATENCY), noise_retries=0, unfinished={})
+    records = []
+    for attempt in range(5):
+        step = policy.next(records)
+        assert step.settled is None
+        assert step.launch.attempt == attempt
+        records.append(record(step, interrupted))
+
+
+def test_attempts_that_left_no_record_are_counted_with_those_that_did():
+    interrupted = Failed(Stage.LOAD, INTERRUPTED, "the run was interrupted in this launch")
+    policy = PlannedOrder(plan_of(LATENCY), noise_retries=0, unfinished={(LATENCY.cell.cell_id, 0): 1})
+    first = policy.next([])
+    assert policy.next([record(first, interrupted)]).launch.attempt == 2
+
+
+def test_a_noisy_launch_whose_retry_took_the_run_down_is_not_retried_for_ever():
+    lost = {(LATENCY.cell.cell_id, 0): 1}
+    first = PlannedOrder(plan_of(LATENCY), noise_retries=1, unfinished={}).next([])
+    policy = PlannedOrder(plan_of(LATENCY), noise_retries=1, unfinished=lost)
+    assert policy.next([record(first, noise=NOISY)]).launch.index == 1
+
+
+@pytest.mark.parametrize("stage", [Stage.PROBE, Stage.EXPORT, Stage.REFERENCE])
+def test_a_crash_before_any_launch_is_not_tried_again(stage):
+    failed = Failed(stage, "crash", "killed by SIGABRT")
+    steps, _ = play(
+        PlannedOrder(plan_of(PROVE, LATENCY), noise_retries=0, unfinished={}), lambda step: record(step, failed)
+    )
+    assert [step.cell.scenario.name for step in steps] == ["prove", "latency"]
+
+
+def test_a_proof_that_took_the_run_down_twice_settles_its_variant():
+    policy = PlannedOrder(plan_of(PROVE, LATENCY), noise_retries=0, unfinished={(PROVE.cell.cell_id, 0): 2})
+    crashed = policy.next([])
+    assert crashed.settled.kind == "crashed"
+    told = policy.next([record(crashed, crashed.settled)])
+    assert isinstance(told.settled, Skipped)

@@ -187,7 +187,9 @@ def test_an_answer_of_an_earlier_job_is_not_taken_for_this_one(child, monkeypatc
 
 def test_a_refusal_is_data(child, monkeypatch):
     refusal = json.dumps({"refusal": codec.encode(jobs.Refusal(skipped=Skipped("not here", "install it")))})
-    assert answered(child, monkeypatch, f"open('answer.json', 'w').write({refusal!r})") == Skipped("not here", "install it")
+    assert answered(child, monkeypatch, f"open('answer.json', 'w').write({refusal!r})") == Skipped(
+        "not here", "install it"
+    )
 
 
 def test_an_interpreter_that_does_not_exist_is_named(child):

@@ -380,7 +380,7 @@ def test_the_quickstart_is_valid_and_keeps_its_images_apart():
     loaded = suite.load(suite.find("quickstart"), (), {})
     data = loaded.workloads["efficientnet-lite0"].data
     assert (data.package, data.evaluate) == ("foolbox", None)
-    assert data.calibrate.package == "sklearn"
+    assert data.calibrate.package == "skimage"
     assert loaded.preset == "quick"
 
 

@@ -1,0 +1,111 @@
+"""What launches need, made once: artifacts, inputs, references."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from harness import prepare, survey
+from harness.artifacts import Workshop
+from harness.cache import Cache
+from harness.runner import Bench
+from harness.suite_model import Suite
+from harness.vocabulary import Cell, Failed, Precision, Scenario, Skipped, Stage
+
+
+@pytest.fixture
+def workshop(tmp_path):
+    return Workshop(Cache(tmp_path / "cache"), tmp_path / "scratch", tmp_path / "logs", 60)
+
+
+@pytest.fixture
+def surveyed(workshop, tmp_path):
+    def made(**script):
+        (tmp_path / "model.json").write_text(json.dumps({"outputs": {"scores": [5]}, **script}))
+        source = {"file": "model.json", "format": "fake-script"}
+        workload = {"source": source, "task": "raw", "input": [3, 4, 4]}
+        data = {"version": 1, "workloads": {"toy": workload}, "matrix": {"engine": ["fake"]}}
+        return survey.survey(Suite.model_validate(data), tmp_path, workshop, lambda _: None)
+
+    return made
+
+
+def cell(found, **other):
+    model = found.models["toy"]
+    facts = {"engine": "fake", "precision": Precision.FP32, "device": "cpu", "scenario": Scenario("latency"), **other}
+    return Cell("toy", model.source.content_hash, dict(model.task), (3, 4, 4), **facts)
+
+
+def preparer(found, workshop, seed=0):
+    words = []
+    return prepare.Preparer(found, workshop, prepare.Settings(seed=seed), words.append), words
+
+
+def test_everything_is_made_once(surveyed, workshop, monkeypatch):
+    found = surveyed()
+    first, _ = preparer(found, workshop)
+    bench = first.bench(cell(found))
+    assert isinstance(bench, Bench), bench
+    monkeypatch.setattr(prepare, "in_child", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(prepare.process, "call", lambda *_: pytest.fail("made again"))
+    second, words = preparer(found, workshop)
+    assert second.bench(cell(found)) == bench
+    assert not [word for word in words if "reference" in word or "tensors" in word]
+
+
+def test_every_variant_gets_the_same_inputs_and_its_own_artifact(surveyed, workshop):
+    found = surveyed()
+    one, _ = preparer(found, workshop)
+    plain, batched, bound = (one.bench(cell(found, **other)) for other in ({}, {"batch": 2}, {"threads": 2}))
+    assert plain.inputs == batched.inputs == bound.inputs
+    assert plain.artifact == bound.artifact
+    assert plain.artifact.content_hash != batched.artifact.content_hash
+    assert plain.reference == bound.reference != batched.reference
+    tensors = np.load(plain.inputs.path / "inputs.npy")
+    assert tensors.shape == (prepare.ROTATED_INPUTS, 3, 4, 4)
+    assert len(np.unique(tensors.reshape(len(tensors), -1), axis=0)) == len(tensors)
+
+
+def test_another_seed_draws_other_inputs_by_another_hash(surveyed, workshop):
+    found = surveyed()
+    hashes = {preparer(found, workshop, seed)[0].bench(cell(found)).inputs.content_hash for seed in (0, 1)}
+    assert len(hashes) == 2
+
+
+@pytest.mark.parametrize("fault", ["raise", "abort"])
+def test_an_export_that_fails_is_tried_once_for_all_variants(surveyed, workshop, fault):
+    found = surveyed(export_fault=fault)
+    one, words = preparer(found, workshop)
+    outcomes = [one.bench(cell(found, threads=threads)) for threads in (None, 1, 2)]
+    assert all(isinstance(outcome, Failed) and outcome.stage is Stage.EXPORT for outcome in outcomes)
+    assert len(set(outcomes)) == 1
+    assert len([word for word in words if "fp32 for fake" in word]) == 1
+    assert list(workshop.scratch.glob("export-*")) == []
+    assert [entry.kind for entry in workshop.cache.entries()] == ["inputs"]
+
+
+def test_trouble_found_before_is_handed_on(surveyed, workshop):
+    found = surveyed()
+    trouble = Failed(Stage.IDENTIFY, "DataError", "gone", "put it back")
+    missing = replace(found, models={"toy": replace(found.models["toy"], trouble=trouble)})
+    assert preparer(missing, workshop)[0].bench(cell(found)) == trouble
+    absent = replace(found, engines={"fake": Skipped("not installed", "install it")})
+    assert preparer(absent, workshop)[0].bench(cell(found)) == Skipped("not installed", "install it")
+
+
+def test_a_calibrated_precision_without_images_is_skipped_with_a_remedy(surveyed, workshop):
+    found = surveyed()
+    skipped = preparer(found, workshop)[0].bench(cell(found, precision=Precision.INT8))
+    assert isinstance(skipped, Skipped)
+    assert "calibrate" in skipped.hint
+
+
+def test_a_reference_that_is_nonsense_fails_by_name(surveyed, workshop):
+    found = surveyed(function="numpy:zeros_like")  # gives no dict of outputs
+    failed = preparer(found, workshop)[0].bench(cell(found))
+    assert isinstance(failed, Failed)
+    assert failed.stage is Stage.REFERENCE
+    assert failed.hint

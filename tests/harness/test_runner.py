@@ -1,0 +1,185 @@
+"""Launch after launch: what is stored of each, and when."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from harness import jobs, process, runner
+from harness.ports import Step
+from harness.vocabulary import (
+    Artifact,
+    Cell,
+    Completed,
+    Failed,
+    Goal,
+    Launch,
+    Precision,
+    Scenario,
+    Skipped,
+    Stage,
+    TensorSpec,
+)
+
+
+def cell(scenario="prove", **other):
+    return Cell("toy", "hash", {"name": "raw"}, (3, 4, 4), "fake", Precision.FP32, "cpu", Scenario(scenario), **other)
+
+
+class Sink:
+    """A run in memory."""
+
+    run_id = "01TEST"
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.events = []
+        for name in ("logs", "samples"):
+            (folder / name).mkdir()
+
+    def started(self, cell, launch):
+        self.events.append(("started", cell.cell_id, launch))
+
+    def finished(self, record):
+        self.events.append(("finished", record))
+
+    def records(self):
+        return [event[1] for event in self.events if event[0] == "finished"]
+
+
+class Queue:
+    """A policy that makes the given steps in turn."""
+
+    def __init__(self, *steps):
+        self.steps = list(steps)
+
+    def next(self, records):
+        return self.steps.pop(0) if self.steps else None
+
+
+@pytest.fixture
+def sink(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    return Sink(folder)
+
+
+@pytest.fixture
+def bench(tmp_path):
+    model = tmp_path / "model.json"
+    model.write_text(json.dumps({"outputs": [{"name": "scores", "shape": [1, 5]}]}))
+    np.save(tmp_path / "inputs.npy", np.random.default_rng(0).random((2, 3, 4, 4), np.float32))
+    (tmp_path / "frames.json").write_text(json.dumps([{"width": 4, "height": 4}] * 2))
+    given, gives = TensorSpec("input", "float32", (1, 3, 4, 4)), TensorSpec("scores", "float32", (1, 5))
+    artifact = Artifact("fake", Precision.FP32, model, "hash", 10, (given,), (gives,))
+    return runner.Bench("engines.fake:FakeEngine", artifact, jobs.Inputs(tmp_path, "hash of the inputs", 2), None)
+
+
+def setting(benches, *cells, **other):
+    limits = {each.cell_id: jobs.Limits(8, 0.05, 0.5, warmup_s=0.0) for each in cells}
+    return runner.Setting("hw", "env", benches, limits, timeout_s=30, strict=False, **other)
+
+
+def ran(sink, bench, *cells, **other):
+    steps = [Step(each, Launch(0)) for each in cells]
+    benches = {each.variant_id: bench for each in cells}
+    return list(runner.run(Queue(*steps), sink, setting(benches, *cells, **other)))
+
+
+def test_each_launch_is_announced_then_filed_before_the_next(sink, bench):
+    events = ran(sink, bench, cell("prove"), cell("latency"))
+    kinds = [type(event).__name__ for event in events]
+    assert kinds == ["Started", "Finished", "Started", "Finished"]
+    assert [event[0] for event in sink.events] == ["started", "finished"] * 2
+    prove, latency = sink.records()
+    assert prove.outcome == latency.outcome == Completed()
+    assert prove.execution.device == "cpu"
+    assert prove.samples is None
+    assert (sink.folder / latency.samples.path).is_file()
+    assert latency.inputs_hash == "hash of the inputs"
+    assert latency.duration_ns > 0
+    assert (latency.hw_id, latency.env_id, latency.run_id) == ("hw", "env", "01TEST")
+    assert sorted(file.name for file in sink.folder.iterdir()) == ["logs", "samples"]
+
+
+@pytest.mark.parametrize(
+    "trouble", [Failed(Stage.EXPORT, "crash", "the export died", "look"), Skipped("no exporter", "install one")]
+)
+def test_what_could_not_be_prepared_is_recorded_without_a_process(sink, trouble, monkeypatch):
+    monkeypatch.setattr(process, "call", lambda *_: pytest.fail("a process was started"))
+    ran(sink, trouble, cell())
+    (record,) = sink.records()
+    assert record.outcome == trouble
+    assert record.log == ""
+
+
+def test_a_settled_step_is_recorded_as_it_is(sink, bench):
+    settled = Skipped("its prove launch failed")
+    list(runner.run(Queue(Step(cell(), Launch(0), settled)), sink, setting({})))
+    assert sink.records()[0].outcome == settled
+
+
+def test_a_cell_that_nobody_prepared_is_not_lost(sink):
+    list(runner.run(Queue(Step(cell(), Launch(0))), sink, setting({})))
+    assert sink.records()[0].outcome.kind == "not-prepared"
+
+
+def test_an_interrupt_is_recorded_and_passed_on(sink, bench, monkeypatch):
+    def interrupted(_kind, _job, child, _answer):
+        (child.scratch / jobs.STAGE_FILE).write_text("load")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(process, "call", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ran(sink, bench, cell())
+    (record,) = sink.records()
+    assert (record.outcome.stage, record.outcome.kind) == (Stage.LOAD, "interrupted")
+    assert "resume" in record.outcome.hint
+    assert not [file for file in sink.folder.iterdir() if file.name.startswith(".")]
+
+
+def test_a_run_folder_that_takes_no_scratch_fails_the_launch(sink, bench, monkeypatch):
+    def full(**_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runner.tempfile, "mkdtemp", full)
+    ran(sink, bench, cell())
+    outcome = sink.records()[0].outcome
+    assert (outcome.stage, outcome.kind) == (Stage.RECORD, "OSError")
+    assert "No space left" in outcome.message
+    assert outcome.hint
+
+
+def test_what_a_killed_run_left_is_swept_before_the_first_launch(sink, bench):
+    stale = sink.folder / ".0123456789abcdef-0-0-x1y2z3"
+    stale.mkdir()
+    (stale / "cache").write_text("large")
+    ran(sink, bench)
+    assert not stale.exists()
+
+
+def test_the_names_of_two_attempts_differ():
+    names = {runner.launch_name(cell(), Launch(index, attempt)) for index in (0, 1) for attempt in (0, 1)}
+    assert len(names) == 4
+
+
+@pytest.mark.parametrize(
+    ("scenario", "goal", "streams"),
+    [("latency", Goal.LATENCY, 1), ("throughput", Goal.THROUGHPUT, 4), ("memory", Goal.LATENCY, 1)],
+)
+def test_only_throughput_is_asked_for_streams(bench, tmp_path, scenario, goal, streams):
+    one = cell(scenario, streams=4, threads=2)
+    job = runner.launch_job(one, bench, setting({}, one), tmp_path / "samples.npz")
+    assert (job.session.goal, job.session.streams, job.session.threads) == (goal, streams, 2)
+
+
+def test_images_go_to_the_accuracy_pass_alone(bench, tmp_path):
+    from dataclasses import replace
+
+    with_images = replace(bench, items=(jobs.Item(tmp_path / "a.png", 1),), classes={"1": "dog"})
+    for scenario, count in (("accuracy", 1), ("latency", 0)):
+        one = cell(scenario)
+        job = runner.launch_job(one, with_images, setting({}, one), tmp_path / "samples.npz")
+        assert (len(job.items), len(job.classes)) == (count, count)
