@@ -185,3 +185,16 @@ def test_what_is_taken_from_a_real_runtime_reproduces_the_outputs(tmp_path, new_
     np.testing.assert_allclose(outputs["scores"], reference(place.folder / "taken")["scores"], rtol=1e-6)
     with np.load(place.folder / "taken" / "inputs.npz") as inputs:
         np.testing.assert_allclose(outputs["scores"], inputs["image"].reshape(1, 12) @ weights, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("precisions", "strict_code", "code"), [("[bf16]", 3, 5), ("[fp32,bf16]", 3, 0)], ids=["nothing ran", "one skipped"]
+)
+def test_what_is_skipped_fails_only_where_that_is_asked(at, say_at, precisions, strict_code, code):
+    arguments = ["run", "suite.yaml", "--quiet", "--runs", "others", "--set", f"matrix.precision={precisions}"]
+    arguments += ["--set", "matrix.scenario=[prove]"]
+    said = say_at(*arguments)
+    assert said.code == code
+    assert "skipped: fake bf16 on cpu: the fake engine has no BF16" in said.out
+    assert said.err == ""
+    assert say_at(*arguments, "--strict").code == strict_code

@@ -243,7 +243,10 @@ def broken_models(tmp_path_factory, new_place):
             task: classify
             input: [3, 8, 8]
             data: {files: good, label: '(\d)\.png', calibrate: '0:2', evaluate: '2:4'}
-        matrix: {engine: [fake], scenario: [latency], workload: [healthy, export-raises, export-aborts, missing, corrupt]}
+        matrix:
+          workload: [healthy, export-raises, export-aborts, missing, corrupt]
+          engine: [fake]
+          scenario: [latency]
         include:
           - {workload: quantise, precision: [fp32, int8]}
           - {workload: labels, precision: [fp32, int8], scenario: [latency, accuracy]}

@@ -1,4 +1,4 @@
-"""A run that is stopped, however it is stopped, goes on where it was: nothing lost, nothing twice, nothing left running."""
+"""A run that is stopped, however it is stopped, goes on where it was: nothing lost, nothing twice, no orphan."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ options: {fake: {load_ms: 2000, latency_us: 3000, asleep: true}}
 
 
 def launched(place, process, count):
-    """Wait until the run has begun ``count`` launches of its timed cells and the last has a child; return its children."""
+    """Wait until the run has begun ``count`` launches of its timed cells; return the children that it has then."""
     until = time.monotonic() + 120
     while time.monotonic() < until:
         assert process.poll() is None, process.communicate()

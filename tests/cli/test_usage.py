@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -68,7 +69,7 @@ def test_help_reads_well_in_80_columns(say, command):
     assert any(line.startswith(f" Usage: harness {' '.join(command)}".rstrip()) for line in lines)
     # A paragraph that was wrapped twice has a short line in its middle.
     prose = said.out.partition("╭")[0].splitlines()
-    for above, below in zip(prose, prose[1:], strict=False):
+    for above, below in pairwise(prose):
         if above.strip() and below.strip() and not above.startswith(" Usage"):
             assert len(above.rstrip()) > 40, above
 

@@ -18,8 +18,8 @@ def offered(tmp_path, monkeypatch):
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: third-party\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
-        "[harness.engines]\nraises = brittle_raises:Engine\nexits = brittle_exits:Engine\ngone = no_such_module:Engine\n"
-        "lacking = engines.fake:NoSuchEngine\ndemanding = brittle_demanding:Engine\nstranger = pathlib:Path\n"
+        "[harness.engines]\nraises = brittle_raises:Engine\nexits = brittle_exits:Engine\n"
+        "gone = no_such_module:Engine\nlacking = engines.fake:NoSuchEngine\ndemanding = brittle_demanding:Engine\nstranger = pathlib:Path\n"
     )
     (tmp_path / "brittle_raises.py").write_text("1 / 0\n")
     (tmp_path / "brittle_exits.py").write_text("raise SystemExit(7)\n")

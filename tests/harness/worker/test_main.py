@@ -82,7 +82,10 @@ time.sleep(3600)
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells a child of its parent's death")
 @pytest.mark.parametrize("before", [0.0, 1.5], ids=["killed later", "killed before it could ask"])
 def test_the_worker_dies_with_its_parent(before):
-    program = f"import time; time.sleep({before}); from harness.worker.__main__ import _die_with_parent as d; d(); time.sleep(3600)"
+    program = (
+        f"import time; time.sleep({before}); from harness.worker import __main__ as worker; "
+        "worker._die_with_parent(); time.sleep(3600)"
+    )
     parent = subprocess.Popen([sys.executable, "-c", ORPHAN.format(program=program)], stdout=subprocess.PIPE, text=True)
     with parent:
         child = psutil.Process(int(parent.stdout.readline()))
