@@ -13,8 +13,6 @@ from PIL import Image
 from harness import process
 from harness.vocabulary import Completed, Failed, Skipped, Stage
 
-# --- engines ---------------------------------------------------------------------------------------------------------
-
 STRUCK = {
     # engine: (the fault of the fake engine, where it strikes) → (stage, kind, part of the message)
     "raises": ("raise", "run", Stage.FIRST, "RuntimeError", "scripted failure"),
@@ -94,7 +92,8 @@ def broken_engines(tmp_path_factory, new_place):
         "suite.yaml",
         f"version: 1\nworkloads:\n  toy: {{source: {{file: model.json, format: fake-script}}, task: raw, "
         f"input: [3, 8, 8]}}\nmatrix: {{engine: [{', '.join(targets)}], scenario: [latency]}}\npreset: quick\n"
-        f"launches: 1\ntimeout: 7\noptions:\n{options}\n  floods: {{fault: flood, at: load, {CALM}}}\n  healthy: {{{CALM}}}\n"
+        f"launches: 1\ntimeout: 7\noptions:\n{options}\n  healthy: {{{CALM}}}\n"
+        f"  floods: {{fault: flood, at: load, {CALM}}}\n"
         f"interpreters:\n{wrapped}\n  no-python: no/such/python\n",
     )
     said = place.run("run", "suite.yaml")
@@ -188,8 +187,6 @@ def test_the_third_party_distribution_was_none_of_this_process(broken_engines):
     assert "third-party" not in {each.name for each in metadata.distributions()}
     assert broken_engines is not None
 
-
-# --- models and data -------------------------------------------------------------------------------------------------
 
 PREPARED = {
     # workload: (stage, kind, part of the message, part of the hint)

@@ -19,7 +19,8 @@ def offered(tmp_path, monkeypatch):
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: third-party\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
         "[harness.engines]\nraises = brittle_raises:Engine\nexits = brittle_exits:Engine\n"
-        "gone = no_such_module:Engine\nlacking = engines.fake:NoSuchEngine\ndemanding = brittle_demanding:Engine\nstranger = pathlib:Path\n"
+        "gone = no_such_module:Engine\nlacking = engines.fake:NoSuchEngine\ndemanding = brittle_demanding:Engine\n"
+        "stranger = pathlib:Path\n"
     )
     (tmp_path / "brittle_raises.py").write_text("1 / 0\n")
     (tmp_path / "brittle_exits.py").write_text("raise SystemExit(7)\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -176,8 +177,6 @@ def test_only_throughput_is_asked_for_streams(bench, tmp_path, scenario, goal, s
 
 
 def test_images_go_to_the_accuracy_pass_alone(bench, tmp_path):
-    from dataclasses import replace
-
     with_images = replace(bench, items=(jobs.Item(tmp_path / "a.png", 1),), classes={"1": "dog"})
     for scenario, count in (("accuracy", 1), ("latency", 0)):
         one = cell(scenario)
