@@ -129,7 +129,9 @@ class Exporters:
                         lack = lack or Skipped(reason, exporter.install or f"pip install {absent}")
                         continue
                     seen.add(node)
-                    step = ExportStep(entry.name, entry.target, given, given in exporter.calibrated, versions, _code(exporter))
+                    step = ExportStep(
+                        entry.name, entry.target, given, given in exporter.calibrated, versions, _code(exporter)
+                    )
                     queue.append((node, (*steps, step)))
         return None, lack
 
@@ -209,7 +211,9 @@ class Workshop:
         self, source: Artifact, step: ExportStep, spec: ExportSpec, folder: Path, failure: list[Failed | Skipped]
     ) -> Mapping[str, Any]:
         started_ns = time.monotonic_ns()
-        answer = in_child("export", jobs.ExportJob(step.target, source, spec, folder), jobs.ExportAnswer, self, step.name)
+        answer = in_child(
+            "export", jobs.ExportJob(step.target, source, spec, folder), jobs.ExportAnswer, self, step.name
+        )
         if not isinstance(answer, jobs.ExportAnswer):
             failure.append(_named(answer, step.name))
             raise _NotMadeError

@@ -234,4 +234,3 @@ KINDS: Mapping[str, tuple[type, type]] = {
 
 ANSWER_FILE, JOB_FILE, STAGE_FILE = "answer.json", "job.json", "stage"
 """Names inside the scratch folder of a child."""
-

@@ -127,7 +127,11 @@ class Source(_Model):
     @property
     def kind(self) -> Format:
         """The artifact format of the source."""
-        known = ((self.ultralytics, FORMAT_ULTRALYTICS), (self.torch, FORMAT_TORCH_MODULE), (self.onnx, FORMAT_ONNX_FILE))
+        known = (
+            (self.ultralytics, FORMAT_ULTRALYTICS),
+            (self.torch, FORMAT_TORCH_MODULE),
+            (self.onnx, FORMAT_ONNX_FILE),
+        )
         return next((name for value, name in known if value is not None), self.format or "")
 
     @property

@@ -269,7 +269,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class SamplesRef:
-    """The raw samples of a launch: ``path`` is relative to the run folder, columns as in ``harness.measure.samples``."""
+    """The raw samples of a launch; ``path`` is relative to the run folder, for columns see ``harness.measure.samples``."""
 
     path: str
     sha256: str

@@ -11,11 +11,7 @@ import typer
 from harness.cli import campaign as campaigns
 from harness.cli.arguments import RunName, Runs
 from harness.cli.console import as_json, say
-from harness.cli.summary import summary_data
 from harness.errors import HarnessError
-from reports import html, view
-from results.rank import standings
-from results.rows import rows as derive
 from results.store import RunStore
 
 if TYPE_CHECKING:
@@ -32,6 +28,10 @@ def report(
     json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON instead.")] = False,
 ) -> None:
     """Render the report of RUN as one self-contained HTML file, from its records alone."""
+    # Imported here: they bring matplotlib, pandas and SciPy, and `harness --help` should not wait for them.
+    from harness.cli.summary import summary_data
+    from results.rows import rows as derive
+
     store = RunStore.open(run_name, runs)
     derived = derive(store)
     if json:
@@ -42,6 +42,9 @@ def report(
 
 def write_report(store: RunStore, derived: Sequence[Row], page: Path) -> Path:
     """Write the page whole or not at all, and return its path. Raises ``HarnessError`` where it cannot be written."""
+    from reports import html, view  # as above
+    from results.rank import standings
+
     logs = {}
     for record in store.records():
         if record.log:

@@ -18,12 +18,9 @@ from harness.cli.arguments import CellName, Only, Preset, RunName, Runs, Set, ov
 from harness.cli.console import as_json, errors, say
 from harness.cli.exit_codes import ExitCode, worst
 from harness.cli.progress import Pace, Reporter, ending, reporter
-from harness.cli.report import write_report
-from harness.cli.summary import show, summary_data
 from harness.errors import HarnessError, SuiteError
 from harness.ports import Step
 from harness.vocabulary import Completed, Failed, Launch, Skipped
-from results.rows import rows as derive
 from results.store import RunStore
 
 if TYPE_CHECKING:
@@ -31,7 +28,6 @@ if TYPE_CHECKING:
 
     from harness.artifacts import Workshop
     from harness.cli.campaign import Campaign
-    from harness.policy import PlannedOrder
     from harness.vocabulary import Cell, Record
 
 
@@ -109,8 +105,9 @@ def _measure(campaign: Campaign, store: RunStore, progress: Reporter) -> bool:
     """Prepare and run what is left; return whether it was interrupted."""
     try:
         order = campaigns.order_of(campaign, store)
-        pending = _pending(order, store, campaign)
-        benches = campaigns.prepared(campaign, pending, progress.told)
+        # A run that is done prepares nothing; any other prepares every cell, since a retry may come to each.
+        cells = campaigns.runnable(campaign.plan) if order.next(store.records()) is not None else []
+        benches = campaigns.prepared(campaign, cells, progress.told)
         progress.began(len(campaign.plan.order))
         pace = Pace()
         estimates = {planned.cell.cell_id: planned.seconds for planned in campaign.plan.cells}
@@ -132,21 +129,12 @@ def _measure(campaign: Campaign, store: RunStore, progress: Reporter) -> bool:
     return False
 
 
-def _pending(order: PlannedOrder, store: RunStore, campaign: Campaign) -> list[Cell]:
-    """Return the cells that still have launches to make, so that a resumed run prepares no more than it needs."""
-    if order.next(store.records()) is None:
-        return []
-    completed = {record.cell_id for record in store.records() if isinstance(record.outcome, Completed)}
-    launches = {planned.cell.cell_id: planned.launches for planned in campaign.plan.cells}
-    finished = {
-        cell_id
-        for cell_id in completed
-        if len({record.launch.index for record in store.records() if record.cell_id == cell_id}) >= launches[cell_id]
-    }
-    return [cell for cell in campaigns.runnable(campaign.plan) if cell.cell_id not in finished]
-
-
 def _concluded(store: RunStore, *, interrupted: bool, strict: bool, json: bool) -> int:
+    # Imported at the end: what draws and what fits takes seconds to load, and no measuring needs it.
+    from harness.cli.report import write_report
+    from harness.cli.summary import show, summary_data
+    from results.rows import rows as derive
+
     derived = derive(store)
     page = write_report(store, derived, store.folder / "report.html")
     if json:

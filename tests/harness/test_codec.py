@@ -71,10 +71,15 @@ records = st.builds(
         inputs=st.tuples(st.builds(TensorSpec, text, text, st.just((1, 3)))),
     ),
     execution=st.none()
-    | st.builds(Execution, text, counts | maybe, shares | maybe, counts | maybe, shares | maybe, st.integers() | maybe, maybe),
+    | st.builds(
+        Execution, text, counts | maybe, shares | maybe, counts | maybe, shares | maybe, st.integers() | maybe, maybe
+    ),
     timing=st.none() | st.builds(Timing, st.integers(), st.integers(), st.integers()),
-    accuracy=st.none() | st.builds(Accuracy, shares, text, st.integers(), st.none() | st.builds(SamplesRef, text, text, st.just(1))),
-    noise=st.dictionaries(text, st.builds(NoiseReading, st.sampled_from(State), st.none() | st.floats(0, 1)), max_size=2),
+    accuracy=st.none()
+    | st.builds(Accuracy, shares, text, st.integers(), st.none() | st.builds(SamplesRef, text, text, st.just(1))),
+    noise=st.dictionaries(
+        text, st.builds(NoiseReading, st.sampled_from(State), st.none() | st.floats(0, 1)), max_size=2
+    ),
 )
 
 
