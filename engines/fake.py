@@ -12,12 +12,12 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from harness.engine import Engine, Session, SessionConfig, Stream
-from harness.errors import HarnessError, InvalidInput, Unsupported
+from harness.engine import Engine, Session, SessionConfig, Stream, check_inputs
+from harness.errors import HarnessError, Unsupported
 from harness.vocabulary import (
     FORMAT_FAKE,
     Artifact,
@@ -28,9 +28,6 @@ from harness.vocabulary import (
     Precision,
     Support,
 )
-
-if TYPE_CHECKING:
-    from harness.vocabulary import TensorSpec
 
 Clock = Callable[[], int]
 FAULTS = ("raise", "segfault", "abort", "hang", "exit", "flood", "nan", "shape", "constant", "garbage")
@@ -128,7 +125,7 @@ class FakeStream(Stream):
         self._fault = session.config.options.fault if session.config.options.at == "run" else ""
 
     def bind(self, inputs: Mapping[str, np.ndarray]) -> None:
-        check(inputs, self._session.artifact.inputs)
+        check_inputs(self._session.artifact.inputs, inputs)
         for name, value in inputs.items():
             np.copyto(self._inputs[name], value)
         self._outputs = None
@@ -142,18 +139,6 @@ class FakeStream(Stream):
         if self._outputs is None:
             self._outputs = self._session.function(self._inputs)
         return {name: _spoilt(self._fault, _rounded(value, self._session)) for name, value in self._outputs.items()}
-
-
-def check(inputs: Mapping[str, np.ndarray], expected: tuple[TensorSpec, ...]) -> None:
-    """Raise ``InvalidInput`` where names, dtypes or shapes are not those of ``expected``."""
-    names = {spec.name for spec in expected}
-    if set(inputs) != names:
-        raise InvalidInput(f"inputs {sorted(inputs)} given, {sorted(names)} expected", "name every input of the model")
-    for spec in expected:
-        value = inputs[spec.name]
-        if value.dtype != np.dtype(spec.dtype) or value.shape != spec.shape:
-            message = f"input {spec.name!r}: {spec.dtype}{list(spec.shape)} expected, {value.dtype}{list(value.shape)}"
-            raise InvalidInput(message, "convert the tensor before binding it")
 
 
 def function(script: Mapping[str, Any]) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:

@@ -269,7 +269,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class SamplesRef:
-    """The raw samples of a launch; ``path`` is relative to the run folder, for columns see ``harness.measure.samples``."""
+    """Raw samples of a launch, columns as in ``harness.measure.samples``; ``path`` is relative to the run folder."""
 
     path: str
     sha256: str
