@@ -74,13 +74,14 @@ class FakeEngine(Engine):
         _pass_time(self._clock, int(config.options.load_ms * 1e6), asleep=config.options.asleep)
         return FakeSession(artifact, config, self._clock)
 
-    def snippet(self, artifact: Artifact, config: SessionConfig) -> str:  # noqa: ARG002 - the same for every setting
+    def snippet(self, artifact: Artifact, config: SessionConfig) -> str:  # noqa: ARG002 - the same for every artifact
         return (
             "import json, numpy as np\n"
-            "from engines.fake import function\n"
+            "from engines.fake import function, rounded\n"
             "script = json.load(open('MODEL'))\n"
             "inputs = dict(np.load('inputs.npz'))\n"
             "outputs = function(script)(inputs)\n"
+            f"outputs = {{name: rounded(value, {config.precision.value!r}) for name, value in outputs.items()}}\n"
         )
 
 
@@ -138,7 +139,8 @@ class FakeStream(Stream):
     def fetch(self) -> dict[str, np.ndarray]:
         if self._outputs is None:
             self._outputs = self._session.function(self._inputs)
-        return {name: _spoilt(self._fault, _rounded(value, self._session)) for name, value in self._outputs.items()}
+        precision = self._session.config.precision.value
+        return {name: _spoilt(self._fault, rounded(value, precision)) for name, value in self._outputs.items()}
 
 
 def function(script: Mapping[str, Any]) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
@@ -159,11 +161,12 @@ def function(script: Mapping[str, Any]) -> Callable[[Mapping[str, np.ndarray]], 
     return project
 
 
-def _rounded(value: np.ndarray, session: FakeSession) -> np.ndarray:
-    if session.config.precision is Precision.INT8:
+def rounded(value: np.ndarray, precision: str) -> np.ndarray:
+    """Return a copy with the values that ``precision`` has room for."""
+    if precision == Precision.INT8.value:
         scale = np.abs(value).max() / 127 or 1.0
         return (np.round(value / scale) * scale).astype(value.dtype)
-    if session.config.precision is Precision.FP16:
+    if precision == Precision.FP16.value:
         return value.astype(np.float16).astype(value.dtype)
     return value.copy()
 
