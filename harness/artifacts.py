@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
+import ast
+import importlib.util
 import shutil
 import tempfile
 import time
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,9 +76,22 @@ class Exporters:
             except HarnessError as error:
                 self.broken[entry.name] = error.message
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every exporter that is registered, those that are broken too."""
+        return tuple(sorted({entry.name for entry, _ in self._known} | self.broken.keys()))
+
     def of_source(self, source: Format) -> tuple[registry.Registered, ...]:
         """Return the exporters that read a format."""
         return tuple(entry for entry, exporter in self._known if exporter.source == source)
+
+    def begins(self, source: Format) -> bool:
+        """Whether a route may begin at a format: some exporter reads it and none makes it.
+
+        What an exporter makes has a boundary of named inputs beside its file, which a user's file does not bring.
+        """
+        made = {exporter.target for _, exporter in self._known}
+        return source not in made and any(exporter.source == source for _, exporter in self._known)
 
     def overrides(self, name: str, method: str) -> bool:
         """Whether an exporter has a way of its own to ``identify`` or ``fetch`` a source."""
@@ -130,7 +143,7 @@ class Exporters:
                         continue
                     seen.add(node)
                     step = ExportStep(
-                        entry.name, entry.target, given, given in exporter.calibrated, versions, _code(exporter)
+                        entry.name, entry.target, given, given in exporter.calibrated, versions, code_of(exporter)
                     )
                     queue.append((node, (*steps, step)))
         return None, lack
@@ -146,11 +159,41 @@ def _versions(exporter: Exporter) -> tuple[dict[str, str], str]:
     return versions, ""
 
 
-def _code(exporter: Exporter) -> str:
+def code_of(adapter: object) -> str:
+    """Return the hash of an adapter's module and of what it imports from its own top-level package.
+
+    A base class in another module counts as well. Empty where the source cannot be read.
+    """
+    sources: dict[str, str] = {}
+    for kind in type(adapter).__mro__:
+        if kind.__module__.partition(".")[0] not in {"builtins", "abc", "harness"}:
+            _gather(kind.__module__, sources)
+    return digest(sources) if sources else ""
+
+
+def _gather(name: str, sources: dict[str, str]) -> None:
+    """Add the source of a module and of its neighbours, by name; a module is looked up, not imported."""
     try:
-        return hashlib.sha256(inspect.getsource(inspect.getmodule(exporter) or type(exporter)).encode()).hexdigest()
-    except (OSError, TypeError):
-        return ""
+        spec = importlib.util.find_spec(name)
+        if name in sources or spec is None or spec.origin is None:
+            return
+        sources[name] = Path(spec.origin).read_text(encoding="utf-8")
+        tree = ast.parse(sources[name])
+    except (ImportError, OSError, SyntaxError, ValueError):
+        return
+    package = spec.name if spec.submodule_search_locations else spec.parent or ""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            base = importlib.util.resolve_name(module, package) if node.level else module
+            found = [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for each in found:
+            if each.partition(".")[0] == name.partition(".")[0]:
+                _gather(each, sources)
 
 
 @dataclass(frozen=True)
@@ -184,6 +227,7 @@ class Workshop:
         )
         key = digest(
             {
+                "form": sorted(each.name for each in fields(Artifact)),  # an entry of another version is no answer
                 "input": source.content_hash,
                 "boundary": codec.encode((source.format, source.inputs, source.outputs)),
                 "exporter": step.name,
@@ -258,7 +302,8 @@ def in_child(
     scratch = Path(tempfile.mkdtemp(prefix=f"{kind}-", dir=workshop.scratch))
     log = workshop.logs / f"{kind}-{label}.log"
     try:
-        child = process.Child(scratch=scratch, log=log, timeout_s=workshop.timeout_s)
+        remedy = "make the model or the data smaller: this limit is fixed"
+        child = process.Child(scratch=scratch, log=log, timeout_s=workshop.timeout_s, remedy=remedy)
         return process.call(kind, job, child, answer)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

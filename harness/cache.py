@@ -65,6 +65,7 @@ class Cache:
         with self._explained():
             self.root.mkdir(parents=True, exist_ok=True)
             work = Path(tempfile.mkdtemp(prefix=".making-", dir=self.root))
+            work.chmod(0o755)  # a cache may be shared between users; mkdtemp makes it the owner's alone
         try:
             with self._explained():
                 (work / _CONTENT).mkdir()
@@ -115,13 +116,20 @@ class Cache:
         for entry in entries:
             if total <= keep_bytes:
                 break
-            shutil.rmtree(entry.content.parent, ignore_errors=True)
+            self._remove(entry.content.parent)
             total -= entry.size_bytes
             removed.append(entry)
         for leftover in self.root.glob(".making-*"):
             if time.time() - leftover.stat().st_mtime > _ABANDONED_S:
                 shutil.rmtree(leftover, ignore_errors=True)
         return removed
+
+    def _remove(self, folder: Path) -> None:
+        """Take an entry away in one step, then its files: an interrupt must not leave half of one to be found."""
+        with suppress(OSError):
+            doomed = Path(tempfile.mkdtemp(prefix=".making-", dir=self.root))
+            folder.rename(doomed / _CONTENT)
+            shutil.rmtree(doomed, ignore_errors=True)
 
     def _folder(self, kind: str, key: str) -> Path:
         return self.root / kind / key[:2] / key

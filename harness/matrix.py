@@ -57,6 +57,10 @@ def combinations(suite: Suite, devices: Mapping[str, tuple[str, ...]]) -> Iterat
 
 def _excluded(suite: Suite, asked: Asked) -> bool:
     return any(
-        all(getattr(asked, key) in values for key in _KEYS if (values := getattr(entry, key)) is not None)
+        all(
+            getattr(asked, key) in values or (key == "device" and AUTO in values)  # ``auto`` is each device
+            for key in _KEYS
+            if (values := getattr(entry, key)) is not None
+        )
         for entry in suite.exclude
     )

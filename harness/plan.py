@@ -20,7 +20,7 @@ from harness.suite_model import ACCURACY, LATENCY, MEMORY, PROVE, THROUGHPUT
 from harness.vocabulary import Cell, Failed, Level, Plan, PlannedCell, Precision, Scenario, Skipped, Slot, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from harness.suite_model import Suite
     from harness.vocabulary import DeviceFacts, EngineFacts, Format, Source
@@ -121,8 +121,21 @@ def expand(
             planned.setdefault(cell.cell_id, _planned(context, cell, verdict, percentiles))
     if not planned:
         raise PlanError("the matrix is empty: nothing is left to measure", "see `exclude` in the suite")
+    _check_distinct(suite, planned.values())
     cells = tuple(planned.values())
     return Plan(suite.name or "", suite.preset, suite.seed, cells, _order(planned, suite.seed))
+
+
+def _check_distinct(suite: Suite, planned: Iterable[PlannedCell]) -> None:
+    """Raise ``PlanError`` where a workload's cells are all another's: its name would vanish from the report."""
+    named = {entry.cell.workload for entry in planned}
+    asked = set(suite.matrix.workload or suite.workloads)
+    asked.update(name for entry in suite.include for name in entry.workload or ())
+    hidden = sorted(asked - named)
+    if hidden and not suite.exclude:
+        others = ", ".join(sorted(named))
+        message = f"the workload {hidden[0]} is one of {others} under another name: the same model, task and data"
+        raise PlanError(message, "take one of the two out")
 
 
 def select(plan: Plan, patterns: Sequence[str]) -> Plan:
@@ -346,7 +359,7 @@ def _parameters(suite: Suite) -> dict[str, Any]:
 def _planned(context: _Context, cell: Cell, verdict: _Verdict, percentiles: tuple[float, ...]) -> PlannedCell:
     scenario, preset = cell.scenario.name, context.preset
     workload = context.workloads[cell.workload]
-    skipped, images = verdict.skipped, 0
+    skipped, images = verdict.skipped or _without_threads(cell), 0
     if scenario == ACCURACY and isinstance(workload, WorkloadFacts) and not workload.troubled:
         images = workload.evaluation_images
         skipped = skipped or _without_labels(cell.workload, workload)
@@ -359,6 +372,14 @@ def _planned(context: _Context, cell: Cell, verdict: _Verdict, percentiles: tupl
     seconds = _PROVE_S if scenario == PROVE else _START_S + steady_s
     printed = percentiles if scenario == LATENCY else ()
     return PlannedCell(cell, launches, min(seconds, context.suite.timeout), skipped, verdict.level, printed)
+
+
+def _without_threads(cell: Cell) -> Skipped | None:
+    if cell.streams is None or cell.threads is None or cell.streams <= cell.threads:
+        return None
+    # Runtimes round the quotient up, each in its own way: the row would not be what it says.
+    reason = f"{cell.streams} streams cannot share {cell.threads} threads"
+    return Skipped(reason, "give at least as many threads as streams")
 
 
 def _without_labels(name: str, workload: WorkloadFacts) -> Skipped | None:

@@ -6,12 +6,13 @@ import functools
 import sys
 import tempfile
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import harness
 from harness import jobs, process, registry
-from harness.artifacts import Exporters, Request, Route, in_child
+from harness.artifacts import Exporters, Request, Route, code_of, in_child
 from harness.cache import hash_tree
 from harness.engine import Calibration
 from harness.runner import Bench
@@ -50,6 +51,7 @@ class Settings:
     export: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     interpreters: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
+    timeout_s: float = 600.0  # of a launch; a reference is a short one
 
 
 class Preparer:
@@ -141,6 +143,7 @@ class Preparer:
             {
                 "task": dict(model.task),
                 "code": _code_of_tasks(),
+                "decoder": metadata.version("pillow"),
                 "shape": list(shape),
                 "images": [item.sha256 for item in items],
                 "drawn": None if items else [count, self._settings.seed],
@@ -215,7 +218,9 @@ class Preparer:
     ) -> Path | Failed | Skipped:
         facts = self._survey.engines[engine]
         version = facts.version if isinstance(facts, EngineFacts) else ""
-        about = [engine, version, device, artifact.content_hash, inputs.content_hash, batch, REFERENCE_BATCHES]
+        target = self._survey.registered[engine].target
+        code = code_of(registry.engine(target))
+        about = [engine, version, code, device, artifact.content_hash, inputs.content_hash, batch, REFERENCE_BATCHES]
         key = digest({"reference": about})
         entry = self._workshop.cache.get("references", key)
         if entry is None:
@@ -225,7 +230,7 @@ class Preparer:
                 self._told(f"FP32 reference outputs by {engine}")
                 session = jobs.SessionSpec(device, Precision.FP32, batch, None, 1, Goal.LATENCY, strict=False)
                 job = jobs.ReferenceJob(
-                    self._survey.registered[engine].target,
+                    target,
                     artifact,
                     session,
                     inputs,
@@ -250,7 +255,8 @@ class Preparer:
         with tempfile.TemporaryDirectory(prefix="reference-", dir=workshop.scratch) as scratch:
             interpreter = self._settings.interpreters.get(engine, sys.executable)
             log = workshop.logs / f"reference-{engine}.log"
-            child = process.Child(Path(scratch), log, workshop.timeout_s, interpreter)
+            timeout_s = min(workshop.timeout_s, self._settings.timeout_s)
+            child = process.Child(Path(scratch), log, timeout_s, interpreter)
             return process.call("reference", job, child, jobs.TextAnswer)
 
 

@@ -46,6 +46,7 @@ class Child:
     interpreter: str = sys.executable
     threads: int | None = None
     echo: bool = False  # show its output as it comes, besides keeping it
+    remedy: str = "raise `timeout:` in the suite"  # what helps against the timeout
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def _log(source: int, child: Child) -> None:
 def _read_answer(answer_file: Path, ended: Ended, child: Child, kind: type[Answer]) -> Answer | Failed | Skipped:
     stage = reached(child.scratch)
     if ended.timed_out:
-        hint = "raise `timeout:` in the suite, or leave the cell out; the log shows how far it came"
+        hint = f"{child.remedy}, or leave the cell out; the log shows how far it came"
         return Failed(stage, "timeout", f"no end after {child.timeout_s:g} s, in stage {stage.value}", hint)
     try:
         data: Any = json.loads(answer_file.read_text(encoding="utf-8"))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import jobs, process
+from harness.places import published
 from harness.ports import INTERRUPTED
 from harness.vocabulary import (
     Artifact,
@@ -115,8 +116,9 @@ def _launch(step: Step, sink: RecordSink, setting: Setting) -> Record:
     if bench is None:
         return replace(blank, outcome=Failed(Stage.PREPARE, "not-prepared", "nothing was prepared for this cell"))
     if not isinstance(bench, Bench):
-        return replace(blank, outcome=bench)
-    return replace(_measured(blank, bench, sink, setting), duration_ns=time.monotonic_ns() - started_ns)
+        return replace(blank, outcome=published(bench))
+    measured = _measured(blank, bench, sink, setting)
+    return replace(measured, outcome=published(measured.outcome), duration_ns=time.monotonic_ns() - started_ns)
 
 
 def launch_name(cell: Cell, launch: Launch) -> str:
@@ -129,9 +131,13 @@ def _measured(blank: Record, bench: Bench, sink: RecordSink, setting: Setting) -
     name = launch_name(cell, blank.launch)
     log = Path("logs") / f"{name}.log"
     record = replace(
-        blank, artifact=bench.artifact, inputs_hash=bench.inputs.content_hash, inputs_count=bench.inputs.count,
+        blank,
+        # Known by its hash; where it lies in this user's cache is nobody else's business.
+        artifact=replace(bench.artifact, path=Path(bench.artifact.path.name)),
+        inputs_hash=bench.inputs.content_hash,
+        inputs_count=bench.inputs.count,
         log=log.as_posix(),
-    )  # fmt: skip
+    )
     # The child works in its scratch folder, so no path that it is given may be relative to ours.
     folder = sink.folder.absolute()
     try:

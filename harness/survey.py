@@ -14,6 +14,8 @@ from harness import jobs, process, registry
 from harness.artifacts import Exporters, in_child
 from harness.cache import hash_tree
 from harness.errors import DataError, HarnessError
+from harness.places import published
+from harness.settings import did_you_mean
 from harness.tasks import datasets
 from harness.vocabulary import (
     FORMAT_TORCH_EXPORT,
@@ -75,17 +77,29 @@ def survey(suite: Suite, base: Path, workshop: Workshop, told: Callable[[str], N
 
     Raises ``HarnessError`` for an engine that nobody offers; everything else that is wrong becomes data.
     """
+    exporters = Exporters()
+    _check_export(suite, exporters)
     registered = {name: registry.named(registry.ENGINES_GROUP, name) for name in named_engines(suite)}
+    for name in {name for entry in suite.exclude for name in entry.engine or ()}:
+        registry.named(registry.ENGINES_GROUP, name)
     engines: dict[str, EngineFacts | Skipped | Failed] = {}
     for name, entry in registered.items():
         told(f"probing {name}")
         engines[name] = _adapted(entry, probe(entry, workshop, _interpreter(suite, name, base)))
     models = {}
-    exporters = Exporters()
     for name, workload in suite.workloads.items():
         told(f"reading {name}")
         models[name] = _model(name, workload, base, workshop, exporters)
     return Survey(engines, registered, models)
+
+
+def _check_export(suite: Suite, exporters: Exporters) -> None:
+    for name in suite.export:
+        if name not in exporters.names:
+            hint = f"known here: {', '.join(exporters.names)}"
+            raise HarnessError(
+                f"export: no exporter is called {name[:80]!r}{did_you_mean(name, exporters.names)}", hint
+            )
 
 
 def _adapted(entry: registry.Registered, facts: EngineFacts | Skipped | Failed) -> EngineFacts | Skipped | Failed:
@@ -115,14 +129,15 @@ def probe(entry: registry.Registered, workshop: Workshop, interpreter: str) -> E
     workshop.scratch.mkdir(parents=True, exist_ok=True)
     workshop.logs.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="probe-", dir=workshop.scratch) as scratch:
-        child = process.Child(Path(scratch), workshop.logs / f"probe-{entry.name}.log", PROBE_TIMEOUT_S, interpreter)
+        log, remedy = workshop.logs / f"probe-{entry.name}.log", "find out why it does not start: this limit is fixed"
+        child = process.Child(Path(scratch), log, PROBE_TIMEOUT_S, interpreter, remedy=remedy)
         answer = process.call("probe", jobs.ProbeJob(entry.target), child, jobs.ProbeAnswer)
     if not isinstance(answer, jobs.ProbeAnswer):
-        return answer
+        return published(answer)
     if answer.harness_version != harness.__version__:
-        reason = f"{interpreter} has harness {answer.harness_version}, this is {harness.__version__}"
+        reason = f"{Path(interpreter).name} has harness {answer.harness_version}, this is {harness.__version__}"
         return Skipped(reason, "install the same version there: pip install --no-deps")
-    return answer.facts or answer.skipped or Skipped("the engine said nothing")
+    return answer.facts or published(answer.skipped) or Skipped("the engine said nothing")
 
 
 def _model(name: str, workload: Workload, base: Path, workshop: Workshop, exporters: Exporters) -> Model:
@@ -133,6 +148,9 @@ def _model(name: str, workload: Workload, base: Path, workshop: Workshop, export
     trouble = None
     try:
         _check_trust(workload.source)
+        if not exporters.begins(workload.source.kind):
+            hint = "an ONNX file is given as `onnx: FILE`, a torch module as `torch: module:factory`"
+            raise DataError(f"no route begins at a file of the format {workload.source.kind}", hint)
         path = _locate(name, workload.source, base, workshop, exporters)
         content_hash = _identify(workload.source, path, workshop, exporters)
         size = 0 if workload.source.kind == FORMAT_TORCH_MODULE else hash_tree(path)[1]
@@ -150,10 +168,10 @@ def _model(name: str, workload: Workload, base: Path, workshop: Workshop, export
 
 def _trouble(stage: Stage, error: Exception, what: str) -> Failed:
     if isinstance(error, HarnessError):
-        return Failed(stage, type(error).__name__, error.message, error.hint)
+        return published(Failed(stage, type(error).__name__, error.message, error.hint))
     message = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     hint = "check the file and its permissions"
-    return Failed(stage, type(error).__name__, f"{what} cannot be read: {message}", hint)
+    return published(Failed(stage, type(error).__name__, f"{what} cannot be read: {message}", hint))
 
 
 def _check_trust(source: SourceModel) -> None:

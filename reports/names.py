@@ -21,7 +21,7 @@ SERIES = 10
 """Colours in the palette; an eleventh engine repeats the first, and its label tells them apart."""
 
 _SHAPES = {"fp32": "circle", "fp16": "square", "bf16": "diamond", "int8": "triangle"}
-_DOUBTS = frozenset({"noisy", "unsteady", "drift"})
+_DOUBTS = frozenset({"noisy", "unsteady"})
 TAGS = {
     "fell-back": Tag("fell back", "bad"),
     "other-precision": Tag("other precision", "bad"),
@@ -30,10 +30,11 @@ TAGS = {
     "launches-failed": Tag("launches failed", "warn"),
     "noisy": Tag("noisy", "warn"),
     "unsteady": Tag("unsteady", "warn"),
-    "drift": Tag("drifted", "warn"),
     "emulated": Tag("emulated", "warn"),
     "unproven": Tag("unproven", "warn"),
     "accuracy-undecided": Tag("accuracy undecided", "warn"),
+    "accuracy-unknown": Tag("accuracy unknown", "warn"),
+    "other-threads": Tag("other threads", "warn"),
     "overhead": Tag("overhead", "warn"),
     "screening": Tag("screening"),
 }

@@ -236,7 +236,6 @@ def caveats(rows: Sequence[Row]) -> tuple[Tag, ...]:
         "overlap": "calibrated on evaluation images",
         "noisy": "noisy",
         "unsteady": "unsteady",
-        "drift": "drifted",
         "emulated": "emulated",
         "unproven": "unproven",
         "screening": "only screening",

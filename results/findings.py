@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.vocabulary import Finding, Level, State, Unknowable
+from harness.vocabulary import Failed, Finding, Level, Skipped, State, Unknowable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -109,6 +109,13 @@ def _proof(evidence: Evidence) -> Iterator[Finding]:
             yield Finding("unproven", f"no Conv, MatMul or Gemm to tell the {what} by")
 
 
+def _threads(evidence: Evidence) -> Iterator[Finding]:
+    execution, asked = evidence.row.execution, evidence.row.cell.threads
+    if execution is None or asked is None or isinstance(execution.threads, Unknowable) or execution.threads == asked:
+        return
+    yield Finding("other-threads", f"ran with {execution.threads} threads, {asked} were asked")
+
+
 def _emulated(evidence: Evidence) -> Iterator[Finding]:
     if evidence.level is Level.EMULATED:
         cell = evidence.row.cell
@@ -163,6 +170,10 @@ def _overlap(evidence: Evidence) -> Iterator[Finding]:
 def _accuracy(evidence: Evidence) -> Iterator[Finding]:
     result = evidence.row.accuracy
     if result is None:
+        outcome = evidence.row.outcomes.get("accuracy")
+        if isinstance(outcome, Failed | Skipped):
+            why = outcome.message if isinstance(outcome, Failed) else outcome.reason
+            yield Finding("accuracy-unknown", f"its accuracy was not measured: {why}")
         return
     if result.verdict == "not measured":
         yield Finding("accuracy-unknown", result.notes[-1] if result.notes else "the change was not measured")
@@ -210,6 +221,7 @@ CHECKS: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     _overlap,
     _accuracy,
     _proof,
+    _threads,
     _emulated,
     _replication,
     _noise,

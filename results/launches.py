@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import StoreError
 from harness.measure.samples import Samples
+from harness.ports import INTERRUPTED
 from harness.vocabulary import Completed, Failed, PlannedCell, Skipped, Stage
 from results.statistics import steady_segment
 
@@ -80,6 +81,8 @@ def histories(store: RunStore) -> tuple[CellHistory, ...]:
     planned = {cell.cell.cell_id: cell for cell in store.plan.cells}
     for record in store.records():
         planned.setdefault(record.cell_id, PlannedCell(record.cell, launches=0))
+        if isinstance(record.outcome, Failed) and record.outcome.kind == INTERRUPTED:
+            continue  # the user's doing, not the engine's: as if it had not been tried
         attempts[record.cell_id][record.launch.index].append(record)
     begun: dict[str, set[int]] = defaultdict(set)
     for attempt in store.attempts():

@@ -48,7 +48,7 @@ def latency(launches: Sequence[Measured], percentiles: Sequence[float]) -> Laten
 
 
 def throughput(launches: Sequence[Measured]) -> Throughput:
-    """Return items per second over at least one launch: batch x inferences / time from first start to last end."""
+    """Return items per second over at least one launch: batch x inferences / time, while all streams were at work."""
     rates = [_items_per_s(launch) for launch in launches]
     timings = [launch.record.timing for launch in launches]
     streams = next((timing.streams for timing in timings if timing is not None), 0)
@@ -103,5 +103,18 @@ def _durations(values_ns: Iterable[float]) -> Interval:
 
 
 def _items_per_s(launch: Measured) -> float:
-    window_ns = max(int(launch.samples.end_ns.max() - launch.samples.start_ns.min()), 1)
-    return launch.record.cell.batch * len(launch.samples) * 1e9 / window_ns
+    """Return the rate from the moment the last stream begins to the moment the first one ends.
+
+    An inference that reaches over an end counts with its share of time inside. Counted whole, over the time from the
+    first start to the last end, streams that wait for the last one cost four of them 6 % where five inferences of each
+    fit in (simulated), and those in flight where the last level begins are missing.
+    """
+    samples = launch.samples
+    streams = [samples.stream == stream for stream in np.unique(samples.stream)]
+    begin_ns = max(samples.start_ns[rows].min() for rows in streams)
+    end_ns = min(samples.end_ns[rows].max() for rows in streams)
+    if end_ns <= begin_ns:  # streams that were never at work together
+        begin_ns, end_ns = samples.start_ns.min(), samples.end_ns.max()
+    inside_ns = np.minimum(samples.end_ns, end_ns) - np.maximum(samples.start_ns, begin_ns)
+    done = np.maximum(inside_ns, 0) / np.maximum(samples.end_ns - samples.start_ns, 1)
+    return float(launch.record.cell.batch * done.sum() * 1e9 / max(int(end_ns - begin_ns), 1))

@@ -203,8 +203,9 @@ def steady_segment(latencies_ns: np.ndarray) -> tuple[int, bool]:
     ends = ruptures.Pelt(custom_cost=_MedianCost(binned.tolist()), jump=1).fit(binned).predict(pen=penalty)
     starts = [0, *ends[:-1]]
     levels = [float(np.median(binned[start:end])) for start, end in zip(starts, ends, strict=True)]
-    while len(levels) > 1 and abs(levels[-1] - levels[-2]) < _ALIKE:
-        del starts[-1], levels[-1]
+    # Held against the last level itself: held against its neighbour, a slow drift would pass as one level.
+    while len(starts) > 1 and abs(levels[-1] - levels[len(starts) - 2]) < _ALIKE:
+        del starts[-1]
     start = offset + starts[-1] * width if starts[-1] else 0
     return start, any(levels[-1] - level > _SLOWER for level in levels[:-1])
 

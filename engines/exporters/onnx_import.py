@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 from harness.engine import Exported, Exporter, ExportSpec
-from harness.errors import ExportFailed, Unsupported
+from harness.errors import DataError, ExportFailed, Unsupported
 from harness.vocabulary import FORMAT_ONNX, FORMAT_ONNX_FILE, Artifact, Precision, TensorSpec
 
 if TYPE_CHECKING:
@@ -22,6 +23,33 @@ class OnnxImport(Exporter):
     precisions = frozenset({Precision.FP32})
     distributions = ("onnx",)
     install = "pip install 'inference-harness[onnx]'"
+
+    def identify(self, source: Path) -> str | None:
+        """Return the hash of the graph and of every file of external data that it names; ``None`` without any."""
+        try:
+            import onnx
+        except ImportError:  # the plan says that it is missing; the bytes identify the file until then
+            return None
+        try:
+            model = onnx.load(source, load_external_data=False)
+        except Exception:  # noqa: BLE001 - not readable as ONNX: its bytes are its identity, and the export says why
+            return None
+        places = {
+            entry.value
+            for tensor in onnx.external_data_helper._get_all_tensors(model)  # noqa: SLF001 - walks subgraphs too
+            for entry in tensor.external_data
+            if entry.key == "location"
+        }
+        if not places:
+            return None
+        hasher = hashlib.sha256(source.read_bytes())
+        for place in sorted(places):
+            try:
+                hasher.update(f"\0{place}\0".encode() + (source.parent / place).read_bytes())
+            except OSError as error:
+                hint = "keep the files of external data beside the ONNX file"
+                raise DataError(f"{source.name}: its data file {place}: {error.strerror}", hint) from error
+        return hasher.hexdigest()
 
     def export(self, source: Artifact, spec: ExportSpec, destination: Path) -> Exported:
         import onnx

@@ -20,7 +20,8 @@ from harness import survey as surveying
 from harness.artifacts import Exporters, Workshop, in_child
 from harness.cache import Cache, default_root
 from harness.errors import HarnessError
-from harness.host import fingerprint
+from harness.host import fingerprint, hardware, short_id
+from harness.places import unplaced
 from harness.plan import Capability, WorkloadFacts
 from harness.prepare import Preparer, Settings
 from harness.presets import PRESETS
@@ -115,7 +116,7 @@ def create(campaign: Campaign, root: Path, *, suite_text: str, command: str) -> 
     models = campaign.survey.models
     manifest = {
         "suite": without_places(campaign.suite.resolved()),
-        "suite_text": suite_text,
+        "suite_text": unplaced(suite_text),
         "plan": codec.encode(campaign.plan),
         "host": fingerprint(versions, campaign.base),
         "engines": {name: codec.encode(facts) for name, facts in campaign.survey.engines.items()},
@@ -179,12 +180,32 @@ def reopen(store: RunStore, workshop: Workshop, told: Callable[[str], None]) -> 
     return replace(fresh, plan=stored)
 
 
+def check_unchanged(campaign: Campaign, store: RunStore) -> None:
+    """Raise ``HarnessError`` where launches made now would not belong with those of the run.
+
+    Another machine or another version of an engine makes no other cell, but one row must not mix the two.
+    """
+    hint = "run the suite anew"
+    if store.manifest["host"]["hw_id"] != short_id(hardware()):
+        raise HarnessError(f"{store.run_id} was measured on other hardware than this", hint)
+    for name, stored in store.manifest["engines"].items():
+        now = campaign.survey.engines.get(name)
+        if "version" not in stored:
+            continue
+        found = codec.encode(now) if isinstance(now, EngineFacts) else {}
+        if (stored["version"], stored["versions"]) != (found.get("version"), found.get("versions")):
+            there = found.get("version", "not available")
+            message = f"{store.run_id} was measured with {name} {stored['version']}, which is {there} now"
+            raise HarnessError(message, f"install what it was measured with, or {hint}")
+
+
 def prepared(campaign: Campaign, cells: Sequence[Cell], told: Callable[[str], None]) -> Mapping[str, Any]:
     """Return a bench, or why there is none, for every variant among ``cells``."""
     settings = Settings(
         export=campaign.suite.export,
         interpreters=surveying.interpreters(campaign.suite, campaign.base),
         seed=campaign.suite.seed,
+        timeout_s=campaign.suite.timeout,
     )
     preparer = Preparer(campaign.survey, campaign.workshop, settings, told)
     benches: dict[str, Any] = {}

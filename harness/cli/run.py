@@ -19,7 +19,8 @@ from harness.cli.console import as_json, errors, say
 from harness.cli.exit_codes import ExitCode, worst
 from harness.cli.progress import Pace, Reporter, ending, reporter
 from harness.errors import HarnessError, SuiteError
-from harness.ports import Step
+from harness.places import unplaced
+from harness.ports import INTERRUPTED, Step
 from harness.vocabulary import Completed, Failed, Launch, Skipped
 from results.store import RunStore
 
@@ -68,7 +69,12 @@ def run(
         if resume is not None:
             store = RunStore.open(resume, runs)
             store.acquire()  # before anything is read: another process may be writing this run
-            campaign = campaigns.reopen(store, workshop, progress.told)
+            try:
+                campaign = campaigns.reopen(store, workshop, progress.told)
+                campaigns.check_unchanged(campaign, store)
+            except BaseException:
+                store.close()
+                raise
         else:
             campaign, text = _begun(str(suite_name), only or [], overrides(assign, preset), workshop, progress)
             store = campaigns.create(campaign, runs, suite_text=text, command=_command())
@@ -98,7 +104,7 @@ def _begun(
 def _command() -> str:
     """Return the command line as a reader could repeat it: no path of this machine's in it."""
     words = ["harness", *sys.argv[1:]]
-    return shlex.join(Path(word).name if os.path.isabs(word) else word for word in words)  # noqa: PTH117 - a plain word
+    return unplaced(shlex.join(Path(word).name if os.path.isabs(word) else word for word in words))  # noqa: PTH117 - a plain word
 
 
 def _measure(campaign: Campaign, store: RunStore, progress: Reporter) -> bool:
@@ -151,7 +157,12 @@ def exit_code(store: RunStore, *, interrupted: bool, strict: bool) -> ExitCode:
     last: dict[tuple[str, int], Record] = {}
     for record in store.records():
         last[record.cell_id, record.launch.index] = record
-    outcomes = [record.outcome for record in last.values()]
+    # An interrupted launch is one that was not made; that the run was interrupted now is said by ``interrupted``.
+    outcomes = [
+        record.outcome
+        for record in last.values()
+        if not (isinstance(record.outcome, Failed) and record.outcome.kind == INTERRUPTED)
+    ]
     codes = [ExitCode.OK]
     if interrupted:
         codes.append(ExitCode.INTERRUPTED)
@@ -180,6 +191,7 @@ def rerun(
         with store:
             store.acquire()
             campaign = campaigns.reopen(store, workshop, _note)
+            campaigns.check_unchanged(campaign, store)
             benches = campaigns.prepared(campaign, [cell], _note)
             tried = [attempt.launch for attempt in store.attempts() if attempt.cell_id == cell.cell_id]
             launch = Launch(0, max((item.attempt + 1 for item in tried if item.index == 0), default=0))

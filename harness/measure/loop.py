@@ -109,15 +109,15 @@ def concurrent(
     finish: Finish,
     warm: Callable[[Stream, Columns], None],
     seconds: float,
-    capacity: int = MAXIMUM_ROWS,
+    begin: Callable[[], None] = lambda: None,
 ) -> Concurrent:
     """Drive each stream from a thread of its own for ``seconds`` after a common start.
 
-    Each stream is warmed alone, in its own thread since runtimes keep pools per thread, before the barrier. The first
-    error of any thread is raised here.
+    Each stream is warmed alone, in its own thread since runtimes keep pools per thread, before the barrier. ``begin``
+    is called once, when all are warm and none has started. The first error of any thread is raised here.
     """
-    columns = [Columns(capacity) for _ in streams]
-    barrier = threading.Barrier(len(streams))
+    columns = [Columns() for _ in streams]
+    barrier = threading.Barrier(len(streams), begin)
     warming = threading.Lock()
     errors: list[BaseException] = []
 
@@ -131,7 +131,7 @@ def concurrent(
             # Each stream begins at another input, as independent callers would.
             offset = (index * len(work)) // len(streams)
             rotated = [*work[offset:], *work[:offset]]
-            closed_loop(streams[index], rotated, finish, columns[index], capacity, until_ns)
+            closed_loop(streams[index], rotated, finish, columns[index], MAXIMUM_ROWS, until_ns)
         except BaseException as error:  # noqa: BLE001 - carried to the caller's thread
             errors.append(error)
             barrier.abort()

@@ -6,6 +6,7 @@ import html
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -32,6 +33,14 @@ preset: quick
 launches: 1
 options: {fake: {latency_us: 3000, asleep: true}}
 """
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible():
+    """Let Ctrl-C reach the commands also where a shell started these tests in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @dataclass(frozen=True)

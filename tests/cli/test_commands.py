@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from harness import survey
 from harness.vocabulary import Completed
 
 LATENCY = "toy/fake/fp32/cpu/b2/latency"
@@ -198,3 +200,20 @@ def test_what_is_skipped_fails_only_where_that_is_asked(at, say_at, precisions, 
     assert "skipped: fake bf16 on cpu: the fake engine has no BF16" in said.out
     assert said.err == ""
     assert say_at(*arguments, "--strict").code == strict_code
+
+
+@pytest.mark.parametrize(("what", "message"), [("hardware", "other hardware"), ("version", "which is 99 now")])
+def test_launches_that_do_not_belong_with_the_others_are_refused(tmp_path, new_place, monkeypatch, what, message):
+    place = new_place(tmp_path)
+    assert place.say("run", "suite.yaml", "--quiet").code == 0
+    if what == "hardware":
+        monkeypatch.setattr("harness.cli.campaign.short_id", lambda _facts: "another")
+    else:
+        probe = survey.probe
+        monkeypatch.setattr(survey, "probe", lambda *given: replace(probe(*given), version="99"))
+    count = len(place.store.records())
+    for command in (("run", "--resume", "latest"), ("rerun", "latest", "*latency")):
+        said = place.say(*command)
+        assert said.code == 4
+        assert message in said.err
+    assert len(place.store.records()) == count

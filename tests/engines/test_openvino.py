@@ -105,3 +105,34 @@ def test_openvino_is_imported_without_its_telemetry():
         "assert threading.active_count() == 1\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_load_opens_no_other_devices_plugin(tmp_path, monkeypatch):
+    """Discovery would be measured as this device's load and memory."""
+    asked = []
+
+    class Core:
+        def __init__(self):
+            self._core = openvino.Core()
+
+        def __getattr__(self, name):
+            asked.append(name)
+            return getattr(self._core, name)
+
+    openvino = OpenVINOEngine()._import()
+    stub = type("Module", (), {"Core": Core})
+    monkeypatch.setattr(OpenVINOEngine, "_import", lambda _self: stub)
+    config = SessionConfig("cpu", Precision.FP32, threads=1, options=NoOptions())
+    OpenVINOEngine().load(_artifact(Precision.FP32, tmp_path), config).close()
+    assert "compile_model" in asked
+    assert "available_devices" not in asked
+
+
+@pytest.mark.parametrize("device", ["auto", "multi:cpu", "cpu.1", "npu", "gpu.0"])
+def test_only_what_the_plugins_find_is_a_device(tmp_path, device):
+    core = OpenVINOEngine()._import().Core()
+    if device.upper() in core.available_devices:
+        pytest.skip(f"this machine has {device}")
+    config = SessionConfig(device, Precision.FP32, threads=1, options=NoOptions())
+    with pytest.raises(Unsupported, match="has no device"):
+        OpenVINOEngine().load(_artifact(Precision.FP32, tmp_path), config)

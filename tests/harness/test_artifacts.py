@@ -5,7 +5,7 @@ import json
 import pytest
 
 from harness import registry
-from harness.artifacts import Exporters, Request, Route, Workshop
+from harness.artifacts import Exporters, Request, Route, Workshop, code_of
 from harness.cache import Cache
 from harness.vocabulary import FORMAT_FAKE, FORMAT_FAKE_SCRIPT, Artifact, Failed, Precision, Skipped, Stage
 
@@ -98,3 +98,19 @@ def test_an_export_that_fails_says_where_and_leaves_nothing(workshop, tmp_path, 
     assert failed.message.startswith("fake-import: ")
     assert list(workshop.cache.entries()) == []
     assert list(workshop.scratch.iterdir()) == []
+
+
+def test_a_mended_helper_of_an_exporter_is_another_code(tmp_path, monkeypatch):
+    package = tmp_path / "third_party_helped"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "exporter.py").write_text("from . import _helper\nimport json\nclass Exporter: pass\n")
+    (package / "_helper.py").write_text("def f():\n    from third_party_helped import _deep\n")
+    (package / "_deep.py").write_text("DEPTH = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    made = registry.resolve("third_party_helped.exporter:Exporter")
+    first = code_of(made)
+    assert first
+    assert code_of(made) == first
+    (package / "_deep.py").write_text("DEPTH = 2\n")
+    assert code_of(made) != first

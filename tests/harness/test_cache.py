@@ -95,3 +95,16 @@ def test_the_hash_of_a_folder_tells_names_and_bytes(tmp_path):
     (tmp_path / "c").write_text("3")
     rewritten, _ = hash_tree(tmp_path)
     assert len({first, renamed, rewritten}) == 3
+
+
+def test_an_interrupted_prune_leaves_no_half_entry(cache, monkeypatch):
+    cache.put("kind", "key", maker("hello"))
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("harness.cache.shutil.rmtree", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cache.prune(keep_bytes=0)
+    assert cache.get("kind", "key") is None
+    assert list(cache.entries()) == []

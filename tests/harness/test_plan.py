@@ -207,15 +207,15 @@ def test_exclude_sees_devices_by_their_own_names_and_null_as_a_value():
         matrix={"engine": "two", "scenario": "latency", "threads": [None, 2]}, exclude=[{"device": "gpu.0"}]
     )
     assert {cell.cell.device for cell in planned(suite).cells} == {"cpu"}
+    suite = a_suite(matrix={"scenario": "latency", "batch": [1, 4]}, exclude=[{"device": "auto", "batch": 4}])
+    assert {cell.cell.batch for cell in planned(suite).cells} == {1}
     suite = a_suite(matrix={"scenario": "latency", "threads": [None, 2]}, exclude=[{"threads": None}])
     assert {cell.cell.threads for cell in planned(suite).cells} == {2}
 
 
 def test_identical_cells_are_one():
-    suite = a_suite(workloads=("a", "same"), matrix={"batch": [1, 1], "device": ["auto", "cpu"]}, include=[{}])
-    plan = planned(suite, {"a": FACTS, "same": FACTS})
-    assert len(plan.cells) == 5
-    assert {cell.cell.workload for cell in plan.cells} == {"a"}
+    suite = a_suite(matrix={"batch": [1, 1], "device": ["auto", "cpu"]}, include=[{}])
+    assert len(planned(suite).cells) == 5
 
 
 def test_settings_are_checked_by_the_engine_and_defaults_written_out_change_nothing():
@@ -382,7 +382,10 @@ def asked(suite):
             for device in there if combo[3] == "auto" else [combo[3]]:
                 one = (*combo[:3], device, *combo[4:])
                 if not any(
-                    all(getattr(e, key) is None or one[i] in getattr(e, key) for i, key in enumerate(keys))
+                    all(
+                        getattr(e, key) is None or one[i] in getattr(e, key) or (key == "device" and "auto" in e.device)
+                        for i, key in enumerate(keys)
+                    )
                     for e in suite.exclude
                 ):
                     streams = one[6] if one[7] == "throughput" else None
@@ -421,3 +424,16 @@ def test_plans_of_any_suite(suite):
     )
     assert max(Counter((s.cell_id, s.round) for s in plan.order).values(), default=1) == 1
     assert planned(suite) == plan
+
+
+def test_more_streams_than_threads_are_skipped_with_the_reason():
+    plan = planned(a_suite(matrix={"threads": [2], "streams": [1, 4], "scenario": ["throughput"]}))
+    reasons = {cell.cell.streams: cell.skipped.reason for cell in plan.cells if cell.skipped}
+    assert reasons == {4: "4 streams cannot share 2 threads"}
+
+
+def test_a_workload_that_is_another_under_a_second_name_is_refused():
+    suite = a_suite(workloads=("a", "b"))
+    facts = facts_of(suite)
+    with pytest.raises(PlanError, match="the workload b is one of a under another name"):
+        planned(suite, {"a": facts["a"], "b": facts["a"]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -109,3 +110,19 @@ def test_a_reference_that_is_nonsense_fails_by_name(surveyed, workshop):
     assert isinstance(failed, Failed)
     assert failed.stage is Stage.REFERENCE
     assert failed.hint
+
+
+def test_a_reference_that_hangs_ends_with_the_timeout_of_a_launch(surveyed, workshop, monkeypatch):
+    found = surveyed()
+    assert isinstance(preparer(found, workshop)[0].bench(cell(found)), Bench)
+    shutil.rmtree(workshop.cache.root / "references")
+    given = []
+
+    def called(kind, _job, child, _answer):
+        given.append((kind, child.timeout_s))
+        return Failed(Stage.FIRST, "timeout", "no end", "")
+
+    monkeypatch.setattr(prepare.process, "call", called)
+    made = prepare.Preparer(found, workshop, prepare.Settings(timeout_s=7), lambda _: None)
+    assert made.bench(cell(found)) == Failed(Stage.FIRST, "timeout", "no end", "")
+    assert given == [("reference", 7)]

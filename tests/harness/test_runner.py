@@ -182,3 +182,10 @@ def test_images_go_to_the_accuracy_pass_alone(bench, tmp_path):
         one = cell(scenario)
         job = runner.launch_job(one, with_images, setting({}, one), tmp_path / "samples.npz")
         assert (len(job.items), len(job.classes)) == (count, count)
+
+
+def test_a_record_names_the_artifact_and_not_its_place(sink, bench):
+    (record,) = [event.record for event in ran(sink, bench, cell()) if isinstance(event, runner.Finished)]
+    assert isinstance(record.outcome, Completed), record.outcome
+    assert record.artifact.path.parts == (bench.artifact.path.name,)
+    assert record.artifact.content_hash == bench.artifact.content_hash

@@ -117,3 +117,16 @@ def test_an_interpreter_is_found_beside_the_suite_and_its_link_is_kept(tmp_path,
     (tmp_path / "env" / "python").symlink_to("/bin/true")
     one = suite(model).model_copy(update={"interpreters": {"fake": "env/python"}})
     assert survey.interpreters(one, tmp_path) == {"fake": str(tmp_path / "env" / "python")}
+
+
+def test_an_unknown_exporter_is_an_error_of_the_suite(workshop, model, tmp_path):
+    asked = suite(model).model_copy(update={"export": {"fake-quantizer": {}}})
+    with pytest.raises(HarnessError, match=r"no exporter is called 'fake-quantizer'; did you mean 'fake-quantiser'"):
+        survey.survey(asked, tmp_path, workshop, lambda _: None)
+
+
+def test_no_route_begins_at_what_an_exporter_makes(look, tmp_path):
+    (tmp_path / "model.xml").write_text("<net/>")
+    found = look({"file": "model.xml", "format": "openvino-ir"})
+    assert found.models["toy"].trouble.stage is Stage.IDENTIFY
+    assert "no route begins at a file of the format openvino-ir" in found.models["toy"].trouble.message

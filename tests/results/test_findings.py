@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,6 +57,17 @@ def test_nine_tenths_of_the_work_decide_what_a_row_is(share):
     at = found(row(macs_by_precision={"int8": share, "fp32": 1 - share}))
     assert ("other-precision" in at) == (share < 0.9)
     assert ("partial" in at) == (0.9 <= share < 1)
+
+
+def test_other_threads_than_asked_are_told():
+    asked = {threads: replace(row(), cell=replace(row().cell, threads=threads)) for threads in (None, 1, 4)}
+    assert {threads: "other-threads" in found(each) for threads, each in asked.items()} == {
+        None: False,
+        1: False,
+        4: True,
+    }
+    silent = replace(asked[4].execution, threads=Unknowable("it does not tell"))
+    assert "other-threads" not in found(replace(asked[4], execution=silent))
 
 
 def test_some_nodes_elsewhere_are_told_and_ranked():

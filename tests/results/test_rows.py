@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from harness.ports import INTERRUPTED
 from harness.vocabulary import Completed, Failed, Launch, Precision, Skipped, Stage
 from results.rows import rows
 from results.statistics import launch_interval
@@ -141,6 +142,37 @@ def test_an_interrupted_run_says_so(make):
     assert {type(outcome) for outcome in row.outcomes.values()} == {Skipped}
     assert "interrupted" in row.outcomes["latency"].reason
     assert not row.ranked
+
+
+def test_an_interrupted_launch_was_not_run(make, factory):
+    def change(store, recipe):
+        done = factory.record_of(store, recipe, "latency", Launch(0), seed=1)
+        stopped = Failed(Stage.STEADY, INTERRUPTED, "the run was interrupted in this launch")
+        store.finished(done)
+        store.finished(replace(done, launch=Launch(1), outcome=stopped, samples=None, timing=None))
+        proof = factory.record_of(store, recipe, "prove", Launch(0), seed=1)
+        store.finished(replace(proof, outcome=stopped, execution=None))
+        store.finished(replace(proof, launch=Launch(0, attempt=1)))
+        memory = factory.record_of(store, recipe, "memory", Launch(0), seed=1)
+        store.finished(replace(memory, outcome=stopped, memory=None))
+
+    (row,) = make(change)
+    messages = {finding.kind: finding.message for finding in row.findings}
+    assert messages["incomplete"] == "2 of 3 latency launches were not run"
+    assert "launches-failed" not in messages
+    assert "retried" not in messages
+    assert isinstance(row.outcomes["memory"], Skipped)
+
+
+def test_a_failed_accuracy_pass_marks_the_row(make, factory):
+    def change(store, recipe):
+        store.finished(factory.record_of(store, recipe, "latency", Launch(0), seed=1))
+        accuracy = factory.record_of(store, recipe, "accuracy", Launch(0), seed=1)
+        store.finished(replace(accuracy, outcome=factory.CRASH, accuracy=None))
+
+    (row,) = make(change, factory.Recipe("lite0", "torch", INT8))
+    messages = {finding.kind: finding.message for finding in row.findings}
+    assert factory.CRASH.message in messages["accuracy-unknown"]
 
 
 def test_a_launch_without_an_end_is_a_crash(make):

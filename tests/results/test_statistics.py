@@ -215,6 +215,14 @@ def test_a_launch_that_ends_slower_is_unsteady(n):
     assert abs(start - 2 * n // 3) <= max(8, n // 30)
 
 
+@pytest.mark.parametrize("spread", [0.0005, 0.003])
+def test_a_slow_drift_is_unsteady(spread):
+    latencies = noisy(1000, 5, spread=spread) * np.exp(np.linspace(0, 0.05, 1000))  # its steps are below 1 % each
+    start, unsteady = steady_segment(latencies)
+    assert unsteady
+    assert start > 300
+
+
 def test_a_launch_that_ends_a_little_slower_is_not():
     latencies = noisy(5000, 3, spread=0.005)
     latencies[3000:] *= 1.02

@@ -108,6 +108,14 @@ def test_streams_run_in_threads_of_their_own_after_a_warm_up():
     assert steady.start_ns.min() > done.samples.end_ns[done.samples.phase == WARMUP].max()
 
 
+def test_the_beginning_is_told_once_between_warm_up_and_start():
+    told = []
+    streams = [Scripted(), Scripted()]
+    done = concurrent(streams, work(6), lambda *_: None, warm, 0.01, lambda: told.append(time.perf_counter_ns()))
+    assert len(told) == 1
+    assert done.samples.end_ns[done.samples.phase == WARMUP].max() <= told[0] <= done.samples.steady().start_ns.min()
+
+
 def test_each_stream_begins_at_another_input():
     streams = [Scripted(), Scripted()]
     concurrent(streams, work(6), lambda *_: time.sleep(0.001), lambda *_: None, 0.01)

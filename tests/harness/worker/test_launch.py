@@ -1,0 +1,67 @@
+"""What a launch holds while it is measured, in this process with the fake engine."""
+
+import json
+
+import numpy as np
+import pytest
+
+from harness import jobs
+from harness.vocabulary import Artifact, Goal, Precision, TensorSpec
+from harness.worker import launch as launching
+from harness.worker.stage import Stages
+
+
+@pytest.fixture
+def job(tmp_path):
+    model = tmp_path / "model.json"
+    model.write_text(json.dumps({"outputs": [{"name": "scores", "shape": [1, 5]}]}))
+    np.save(tmp_path / "inputs.npy", np.random.default_rng(0).random((2, 3, 4, 4), np.float32))
+    (tmp_path / "frames.json").write_text(json.dumps([{"width": 4, "height": 4}] * 2))
+    given, gives = TensorSpec("input", "float32", (1, 3, 4, 4)), TensorSpec("scores", "float32", (1, 5))
+
+    def of(scenario):
+        return jobs.LaunchJob(
+            engine="engines.fake:FakeEngine",
+            artifact=Artifact("fake", Precision.FP32, model, "hash", 10, (given,), (gives,)),
+            session=jobs.SessionSpec("cpu", Precision.FP32, 1, None, 2, Goal.THROUGHPUT, strict=False),
+            scenario=scenario,
+            parameters={},
+            task={"name": "raw"},
+            inputs=jobs.Inputs(tmp_path, "hash of the inputs", 2),
+            reference=None,
+            limits=jobs.Limits(8, 0.02, 0.1, warmup_s=0.0),
+            samples=tmp_path / "samples.npz",
+            items=(),
+            classes={},
+            shape=(3, 4, 4),
+        )
+
+    return of
+
+
+def test_the_peak_is_read_before_outputs_are_compared(job, tmp_path, monkeypatch):
+    """A comparison holds copies of the outputs in float64: 19 MiB for YOLO11n, which are not the engine's."""
+    order = []
+    verify, peak_bytes = launching._verify, launching.memory.peak_bytes
+    monkeypatch.setattr(launching, "_verify", lambda *given: (order.append("verify"), verify(*given))[1])
+    monkeypatch.setattr(launching.memory, "peak_bytes", lambda: (order.append("peak"), peak_bytes())[1])
+    answer = launching.launch(job("memory"), Stages(tmp_path / "stage"))
+    assert order == ["peak", "verify"]
+    assert answer.memory.peak_bytes >= answer.memory.baseline_bytes
+
+
+def test_noise_of_a_throughput_launch_is_that_of_its_steady_phase(job, tmp_path, monkeypatch):
+    order = []
+    warm, watch = launching._warm, launching.NoiseWatch
+
+    class Watch(watch):
+        def start(self):
+            order.append("watch")
+            super().start()
+
+    monkeypatch.setattr(launching, "NoiseWatch", Watch)
+    monkeypatch.setattr(launching, "_warm", lambda *given: (order.append("warm"), warm(*given))[1])
+    answer = launching.launch(job("throughput"), Stages(tmp_path / "stage"))
+    assert order == ["warm", "warm", "watch"]
+    assert answer.timing.streams == 2
+    assert answer.noise
