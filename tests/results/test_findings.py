@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.vocabulary import Cell, Execution, Precision, Scenario, Unknowable
+from harness.vocabulary import Cell, Execution, Precision, Scenario, Skipped, Unknowable
 from results.accuracy import verdict
 from results.findings import Evidence, findings, on_device
 from results.measures import latency
@@ -74,6 +74,10 @@ def test_some_nodes_elsewhere_are_told_and_ranked():
     told = found(row(nodes={"cpu": 308, "gpu": 2}))
     assert told["partial"].message == "2 of 310 nodes ran elsewhere than on cpu"
     assert not told["partial"].unranked
+
+
+def test_a_row_that_was_never_timed_is_not_blamed_for_its_accuracy():
+    assert "accuracy-unknown" not in found(replace(row(), outcomes={"accuracy": Skipped("no INT8 route")}))
 
 
 def test_what_cannot_be_known_neither_convicts_nor_clears():
