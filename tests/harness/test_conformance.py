@@ -165,7 +165,7 @@ def failed(tmp_path_factory):
     command = [sys.executable, "-m", "pytest", "-q", "-rA", "--tb=no", "-p", "no:cacheprovider", "-c", os.devnull]
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     command += ["--rootdir", folder, folder / "test_suite.py"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stdout + done.stderr
     outcomes = re.findall(r"^(PASSED|FAILED|ERROR) \S*::(Test\w+)::test_(\w+)", done.stdout, re.MULTILINE)
     found = {engine: set() for _, engine, _ in outcomes}
