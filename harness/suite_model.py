@@ -96,7 +96,9 @@ class Source(_Model):
     )
     onnx: PathText | None = Field(None, description="An ONNX file.")
     file: PathText | None = Field(None, description="A file of any other format, named by `format`.")
-    format: Word | None = Field(None, description="With `file`: its source format, one that some exporter reads and none makes.")
+    format: Word | None = Field(
+        None, description="With `file`: its source format, one that some exporter reads and none makes."
+    )
     arguments: dict[str, Any] = Field(
         default_factory=dict,
         description="With `torch`: keyword arguments; {call: 'module:callable'} stands for what the call returns.",
