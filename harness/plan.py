@@ -212,22 +212,28 @@ def seconds_total(plan: Plan) -> float:
 def seconds_left(plan: Plan, done: Mapping[tuple[str, int], float]) -> float:
     """Return the estimated duration of the launches that are not in ``done``: (cell_id, index) → seconds it took.
 
-    A cell that has run takes what it took on average; the others what was estimated, scaled by how well the estimates
-    did so far.
+    A cell that has run takes what it took on average; another what was estimated, scaled by how well the estimates of
+    its scenario did so far: that proofs are quick says nothing of the launches that measure.
     """
-    estimates = {planned.cell.cell_id: planned.seconds for planned in plan.cells}
+    known = {planned.cell.cell_id: planned for planned in plan.cells}
     taken: dict[str, list[float]] = defaultdict(list)
+    actual: dict[str, float] = defaultdict(float)
+    expected: dict[str, float] = defaultdict(float)
     for (cell_id, _), seconds in done.items():
-        taken[cell_id].append(seconds)
-    expected = sum(estimates.get(cell_id, 0.0) * len(values) for cell_id, values in taken.items())
-    scale = sum(done.values()) / expected if expected > 0 else 1.0
-    return math.fsum(
-        math.fsum(taken[slot.cell_id]) / len(taken[slot.cell_id])
-        if taken.get(slot.cell_id)
-        else estimates[slot.cell_id] * scale
-        for slot in plan.order
-        if (slot.cell_id, slot.index) not in done
-    )
+        if cell_id in known:
+            scenario = known[cell_id].cell.scenario.name
+            taken[cell_id].append(seconds)
+            actual[scenario] += seconds
+            expected[scenario] += known[cell_id].seconds
+
+    def estimate(cell_id: str) -> float:
+        if taken.get(cell_id):
+            return math.fsum(taken[cell_id]) / len(taken[cell_id])
+        scenario = known[cell_id].cell.scenario.name
+        scale = actual[scenario] / expected[scenario] if expected[scenario] > 0 else 1.0
+        return known[cell_id].seconds * scale
+
+    return math.fsum(estimate(slot.cell_id) for slot in plan.order if (slot.cell_id, slot.index) not in done)
 
 
 def _check_engines(context: _Context) -> None:

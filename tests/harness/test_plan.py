@@ -335,9 +335,12 @@ def test_what_is_left_shrinks_and_learns_from_what_was_taken():
     total = seconds_total(plan)
     assert total == pytest.approx(sum({c.cell.cell_id: c.seconds for c in plan.cells}[s.cell_id] for s in plan.order))
     estimates = {cell.cell.cell_id: cell.seconds for cell in plan.cells}
+    # Two proofs come first; the third launch is the first of its scenario, and teaches about the others of it.
     done = {(slot.cell_id, slot.index): 3 * estimates[slot.cell_id] for slot in plan.order[:3]}
     left = seconds_left(plan, done)
     assert left == pytest.approx(3 * sum(estimates[slot.cell_id] for slot in plan.order[3:]))
+    proofs = {(slot.cell_id, slot.index): 0.1 for slot in plan.order[:2]}
+    assert seconds_left(plan, proofs) == pytest.approx(sum(estimates[slot.cell_id] for slot in plan.order[2:]))
     assert seconds_left(plan, {(slot.cell_id, slot.index): 1.0 for slot in plan.order}) == 0.0
 
 
