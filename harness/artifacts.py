@@ -261,7 +261,8 @@ class Workshop:
         if not isinstance(answer, jobs.ExportAnswer):
             failure.append(_named(answer, step.name))
             raise _NotMadeError
-        content_hash, size = hash_tree(folder / answer.entry)
+        # All of the folder: the entry may be one file of several, as OpenVINO's graph is without its weights.
+        content_hash, size = hash_tree(folder)
         artifact = Artifact(
             format=self._target(step),
             precision=step.precision,

@@ -7,7 +7,18 @@ import pytest
 from harness import registry
 from harness.artifacts import Exporters, Request, Route, Workshop, code_of
 from harness.cache import Cache
-from harness.vocabulary import FORMAT_FAKE, FORMAT_FAKE_SCRIPT, Artifact, Failed, Precision, Skipped, Stage
+from harness.tiny_model import TINY_ONNX, tiny_artifact
+from harness.vocabulary import (
+    FORMAT_FAKE,
+    FORMAT_FAKE_SCRIPT,
+    FORMAT_ONNX,
+    FORMAT_OPENVINO_IR,
+    Artifact,
+    Failed,
+    Precision,
+    Skipped,
+    Stage,
+)
 
 FAKES = [
     registry.Registered("fake-import", "engines.exporters.fake:FakeImport", "tests"),
@@ -114,3 +125,22 @@ def test_a_mended_helper_of_an_exporter_is_another_code(tmp_path, monkeypatch):
     assert code_of(made) == first
     (package / "_deep.py").write_text("DEPTH = 2\n")
     assert code_of(made) != first
+
+
+@pytest.mark.engine
+def test_the_weights_beside_a_graph_are_part_of_the_artifact(workshop, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("openvino")
+    model = onnx.load(TINY_ONNX)
+    weights = onnx.numpy_helper.to_array(model.graph.initializer[0]) * 2
+    model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(weights, model.graph.initializer[0].name))
+    onnx.save(model, tmp_path / "retrained.onnx")
+    route = Exporters().route(FORMAT_ONNX, (FORMAT_OPENVINO_IR,), Precision.FP32)
+    made = [
+        workshop.ensure(tiny_artifact(path, FORMAT_ONNX, Precision.FP32), route, Request(1, (3, 16, 16), {}))
+        for path in (TINY_ONNX, tmp_path / "retrained.onnx")
+    ]
+    graphs = [artifact.path.read_bytes() for artifact in made]
+    assert graphs[0] == graphs[1], "the graph alone tells the two apart: the test proves nothing"
+    assert made[0].content_hash != made[1].content_hash
+    assert made[0].size_bytes > len(graphs[0])
