@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import shutil
+import sys
 import tempfile
 import time
 from collections import deque
@@ -198,12 +199,14 @@ def _gather(name: str, sources: dict[str, str]) -> None:
 
 @dataclass(frozen=True)
 class Workshop:
-    """Where exports are made: the cache, a folder for scratch and logs, and how long one step may take."""
+    """Where things are made by children: the cache, folders for scratch and logs, how long one may take, in what."""
 
     cache: Cache
     scratch: Path
     logs: Path
     timeout_s: float
+    interpreter: str = sys.executable
+    remedy: str = "make the model or the data smaller: this limit is fixed"  # what helps against the timeout
 
     def ensure(self, source: Artifact, route: Route, request: Request) -> Artifact | Failed | Skipped:
         """Return the artifact at the end of the route, from the cache or made now, or why it cannot be had."""
@@ -297,14 +300,13 @@ def _named(answer: Failed | Skipped, name: str) -> Failed | Skipped:
 def in_child(
     kind: str, job: object, answer: type[process.Answer], workshop: Workshop, label: str
 ) -> process.Answer | Failed | Skipped:
-    """Have a worker of this environment do ``job`` in a scratch folder that is removed afterwards."""
+    """Have a worker do ``job`` in a scratch folder that is removed afterwards; ``label`` is part of its log's name."""
     workshop.scratch.mkdir(parents=True, exist_ok=True)
     workshop.logs.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f"{kind}-", dir=workshop.scratch))
     log = workshop.logs / f"{kind}-{label}.log"
     try:
-        remedy = "make the model or the data smaller: this limit is fixed"
-        child = process.Child(scratch=scratch, log=log, timeout_s=workshop.timeout_s, remedy=remedy)
+        child = process.Child(scratch, log, workshop.timeout_s, workshop.interpreter, remedy=workshop.remedy)
         return process.call(kind, job, child, answer)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

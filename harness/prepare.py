@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -250,14 +249,13 @@ class Preparer:
         return entry.content / "outputs.npz"
 
     def _in_engine_child(self, engine: str, job: jobs.ReferenceJob) -> jobs.TextAnswer | Failed | Skipped:
-        workshop = self._workshop
-        workshop.scratch.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="reference-", dir=workshop.scratch) as scratch:
-            interpreter = self._settings.interpreters.get(engine, sys.executable)
-            log = workshop.logs / f"reference-{engine}.log"
-            timeout_s = min(workshop.timeout_s, self._settings.timeout_s)
-            child = process.Child(Path(scratch), log, timeout_s, interpreter)
-            return process.call("reference", job, child, jobs.TextAnswer)
+        place = replace(
+            self._workshop,
+            timeout_s=min(self._workshop.timeout_s, self._settings.timeout_s),
+            interpreter=self._settings.interpreters.get(engine, sys.executable),
+            remedy=process.RAISE_TIMEOUT,
+        )
+        return in_child("reference", job, jobs.TextAnswer, place, engine)
 
 
 class _RefusedError(Exception):

@@ -36,6 +36,9 @@ THREAD_VARIABLES = (
 )
 
 
+RAISE_TIMEOUT = "raise `timeout:` in the suite"
+
+
 @dataclass(frozen=True)
 class Child:
     """How to start a child. ``interpreter`` is the Python of the engine's environment."""
@@ -46,7 +49,7 @@ class Child:
     interpreter: str = sys.executable
     threads: int | None = None
     echo: bool = False  # show its output as it comes, besides keeping it
-    remedy: str = "raise `timeout:` in the suite"  # what helps against the timeout
+    remedy: str = RAISE_TIMEOUT  # what helps against the timeout
 
 
 @dataclass(frozen=True)

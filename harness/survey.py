@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import harness
-from harness import jobs, process, registry
+from harness import jobs, registry
 from harness.artifacts import Exporters, in_child
 from harness.cache import hash_tree
 from harness.errors import DataError, HarnessError
@@ -126,12 +125,9 @@ def _interpreter(suite: Suite, engine: str, base: Path) -> str:
 
 def probe(entry: registry.Registered, workshop: Workshop, interpreter: str) -> EngineFacts | Skipped | Failed:
     """Ask an engine, in a process of its own, what it can execute here."""
-    workshop.scratch.mkdir(parents=True, exist_ok=True)
-    workshop.logs.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="probe-", dir=workshop.scratch) as scratch:
-        log, remedy = workshop.logs / f"probe-{entry.name}.log", "find out why it does not start: this limit is fixed"
-        child = process.Child(Path(scratch), log, PROBE_TIMEOUT_S, interpreter, remedy=remedy)
-        answer = process.call("probe", jobs.ProbeJob(entry.target), child, jobs.ProbeAnswer)
+    remedy = "find out why it does not start: this limit is fixed"
+    place = replace(workshop, timeout_s=PROBE_TIMEOUT_S, interpreter=interpreter, remedy=remedy)
+    answer = in_child("probe", jobs.ProbeJob(entry.target), jobs.ProbeAnswer, place, entry.name)
     if not isinstance(answer, jobs.ProbeAnswer):
         return published(answer)
     if answer.harness_version != harness.__version__:

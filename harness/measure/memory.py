@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -26,9 +25,9 @@ def resident_bytes(root: Path = ROOT) -> int:
 
 
 def peak_bytes(root: Path = ROOT) -> int:
-    """Return the highest resident set since the process began, or since ``reset_peak``: VmHWM of ``/proc/self/status``.
+    """Return the highest resident set since the process began: VmHWM of ``/proc/self/status``.
 
-    Elsewhere than on Linux ``getrusage``'s, which nothing resets. Raises ``MemoryUnavailable`` where neither exists.
+    Elsewhere than on Linux ``getrusage``'s. Raises ``MemoryUnavailable`` where neither exists.
     """
     try:
         return _status_bytes("VmHWM", root)
@@ -40,24 +39,6 @@ def peak_bytes(root: Path = ROOT) -> int:
         raise MemoryUnavailable(f"peak memory: {reason}", "memory cells need Linux") from None
     highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return highest if sys.platform == "darwin" else highest * 1024  # bytes on macOS, KiB elsewhere: getrusage(2)
-
-
-def reset_peak(root: Path = ROOT) -> bool:
-    """Set the high-water mark back to the present resident set; return whether the kernel allowed it.
-
-    Writes 5 to ``/proc/self/clear_refs`` (proc_pid_clear_refs(5), Linux 4.0).
-    """
-    try:
-        descriptor = os.open(root / "proc/self/clear_refs", os.O_WRONLY)  # never created where it does not exist
-    except OSError:
-        return False
-    try:
-        os.write(descriptor, b"5")
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True
 
 
 def _status_bytes(field: str, root: Path) -> int:
