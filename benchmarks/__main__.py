@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from benchmarks.figure import Measured
 
-NAMES = ("fidelity", "overhead", "launch", "yolo11")
-BY_ENGINE = frozenset({"fidelity", "yolo11"})
+NAMES = ("fidelity", "overhead", "launch", "yolo11", "engines", "benchmark_app")
+BY_ENGINE = frozenset({"fidelity", "yolo11", "engines"})
 """Those that measure one engine after the other, and take ``--engine``."""
 
 
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
         print(table(measured.figures))
         for note in measured.notes:
             print(f"note: {note}")
-    return int(any(figure.verdict is not Verdict.PASS for figure in measured.figures))
+    return int(any(figure.verdict not in {Verdict.PASS, Verdict.NONE} for figure in measured.figures))
 
 
 def listing() -> str:

@@ -61,8 +61,8 @@ def duel(job: Job, scratch: Path) -> Answer:
     engine = adapter(job.target)
     stages = Stages(scratch / "stage")
     import_runtime(engine, stages)
-    session, _ = load(engine, job.artifact, job.session, scratch, stages)
-    stream, plain = session.stream(), bare.over(job.engine, session)
+    session, stream, _ = load(engine, job.artifact, job.session, scratch, stages)
+    plain = bare.over(job.engine, session)
     work: Work = [(batch.tensors, batch.frames) for batch in batches(job.inputs, job.artifact, job.session.batch)]
     _check_same_work(stream, plain, work)
     with without_collector():

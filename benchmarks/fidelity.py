@@ -44,19 +44,21 @@ _ROOT = Path(__file__).parents[1]
 
 def measure(told: Callable[[str], None], engines: Sequence[str]) -> Measured:
     """Return a figure per engine. Raises ``HarnessError`` where an engine is absent or has no bare loop."""
-    from benchmarks.preparation import prepared, vendors_engines
+    from benchmarks.preparation import prepared
 
-    offered = engines or vendors_engines()
-    missing = [name for name in offered if name not in bare.names()]
-    if missing and engines:
+    missing = [name for name in engines if name not in bare.names()]
+    if missing:
         raise HarnessError(f"{missing[0]} has no bare loop", f"there are: {', '.join(bare.names())}")
-    compared = [name for name in offered if name in bare.names()]
-    figures = []
-    with prepared("quickstart", ["matrix.scenario=[latency]", "matrix.threads=[1]"], compared, told) as ready:
+    figures, notes = [], []
+    with prepared("quickstart", ["matrix.scenario=[latency]", "matrix.threads=[1]"], engines, told) as ready:
         for cell, bench in ready.cells("latency"):
+            if cell.engine not in bare.names():
+                notes.append(f"{cell.engine} is left out: it has no bare loop")
+                continue
             told(f"{cell.engine}: {_WARMUP_S + _SECONDS:g} s")
             figures.append(_figure(cell, bench))
-    return Measured(tuple(figures), tuple(f"{name} is left out: it has no bare loop" for name in missing))
+        notes += ready.absent
+    return Measured(tuple(figures), tuple(notes))
 
 
 def _figure(cell: Cell, bench: Bench) -> Figure:

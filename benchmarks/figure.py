@@ -14,6 +14,8 @@ class Verdict(StrEnum):
     FAIL = "fail"
     UNDECIDED = "undecided"
     """The interval reaches over the limit: a longer measurement, or a quieter machine, may tell."""
+    NONE = "–"
+    """It has no limit: it describes a machine."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class Limit:
     high: float | None = None
 
     def __str__(self) -> str:
+        if self.low is None and self.high is None:
+            return "–"
         if self.low is None:
             return f"≤ {self.high:g}"
         return f"≥ {self.low:g}" if self.high is None else f"{self.low:g} – {self.high:g}"
@@ -48,7 +52,9 @@ class Figure:
 
     @property
     def verdict(self) -> Verdict:
-        """``pass`` where the whole interval keeps the limit, ``fail`` where none of it does."""
+        """``pass`` where the whole interval keeps the limit, ``fail`` where none of it does, ``–`` without a limit."""
+        if self.limit == Limit():
+            return Verdict.NONE
         low = self.value if self.low is None else self.low
         high = self.value if self.high is None else self.high
         if self.limit.holds(low) and self.limit.holds(high):
@@ -77,7 +83,8 @@ def table(figures: tuple[Figure, ...]) -> str:
     for figure in figures:
         unit = f" {figure.unit}" if figure.unit else ""
         bounds = ("–" if bound is None else _shown(bound) for bound in (figure.low, figure.high))
-        rows.append((figure.name, _shown(figure.value) + unit, *bounds, f"{figure.limit}{unit}", figure.verdict.value))
+        limit = f"{figure.limit}{unit}" if figure.limit != Limit() else str(figure.limit)
+        rows.append((figure.name, _shown(figure.value) + unit, *bounds, limit, figure.verdict.value))
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

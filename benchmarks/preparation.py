@@ -27,10 +27,12 @@ class Prepared:
 
     campaign: Campaign
     benches: Mapping[str, Bench]  # by variant id
+    absent: tuple[str, ...] = ()  # engines that are not to be had here, each with the reason
 
     def cells(self, scenario: str) -> tuple[tuple[Cell, Bench], ...]:
         """Return the cells of a scenario by engine, each with its bench."""
-        found = [cell for cell in campaigns.runnable(self.campaign.plan) if cell.scenario.name == scenario]
+        cells = campaigns.runnable(self.campaign.plan)
+        found = [cell for cell in cells if cell.scenario.name == scenario and cell.variant_id in self.benches]
         return tuple((cell, self.benches[cell.variant_id]) for cell in sorted(found, key=lambda cell: cell.engine))
 
 
@@ -44,25 +46,30 @@ def vendors_engines() -> tuple[str, ...]:
 def prepared(
     name: str, overrides: Sequence[str], engines: Sequence[str], told: Callable[[str], None]
 ) -> Iterator[Prepared]:
-    """Yield the shipped suite ``name`` at FP32 with ``engines``, ready to run.
+    """Yield the shipped suite ``name`` at FP32 with ``engines``, ready to run; none of them: each that is to be had.
 
-    Raises ``HarnessError`` for an engine, a model or an image that is not to be had: nothing is left out in silence.
+    Raises ``HarnessError`` for a named engine, a model or an image that is not to be had: nothing is left out in
+    silence.
     """
+    chosen = engines or vendors_engines()
     path = suite.find(name)
-    asked = [*overrides, f"matrix.engine=[{', '.join(engines)}]", "matrix.precision=[fp32]", "exclude=[]"]
+    asked = [*overrides, f"matrix.engine=[{', '.join(chosen)}]", "matrix.precision=[fp32]", "exclude=[]"]
+    absent: dict[str, HarnessError] = {}
     with campaigns.opened_workshop(_EXPORT_TIMEOUT_S) as workshop:
         campaign = campaigns.look(suite.load(path, asked), path.absolute().parent, workshop, told)
-        for facts in campaign.survey.engines.values():
+        for engine, facts in campaign.survey.engines.items():
             if not isinstance(facts, EngineFacts):
-                raise _absent(facts)
+                absent[engine] = _absent(facts)
         for planned in campaign.plan.cells:
             if planned.skipped is not None:
-                raise _absent(planned.skipped, planned.cell.label)
+                absent.setdefault(planned.cell.engine, _absent(planned.skipped, planned.cell.label))
+        for why in absent.values() if engines else ():
+            raise why
         benches = campaigns.prepared(campaign, campaigns.runnable(campaign.plan), told)
         for bench in benches.values():
             if not isinstance(bench, Bench):
                 raise _absent(bench)
-        yield Prepared(campaign, benches)
+        yield Prepared(campaign, benches, tuple(f"{name} is left out: {why.message}" for name, why in absent.items()))
 
 
 def _absent(why: Failed | Skipped, what: str = "") -> HarnessError:

@@ -38,9 +38,9 @@ _NOTE = (
 
 def measure(told: Callable[[str], None], engines: Sequence[str]) -> Measured:
     """Return mAP and agreement by engine. Raises ``HarnessError`` where the assets or an engine are absent."""
-    from benchmarks.preparation import prepared, vendors_engines
+    from benchmarks.preparation import prepared
 
-    chosen = sorted({*(engines or vendors_engines()), _REFERENCE})
+    chosen = sorted({*engines, _REFERENCE}) if engines else ()
     overrides = [
         "matrix.scenario=[accuracy]",
         f'workloads.yolo11n.data.evaluate="0:{_IMAGES}"',
@@ -50,7 +50,7 @@ def measure(told: Callable[[str], None], engines: Sequence[str]) -> Measured:
         cells = ready.cells("accuracy")
         agreements = _agreements(cells, ready, told)
         figures = [_accuracy(record) for record in _records(ready, told)]
-    return Measured((*figures, *agreements), (_NOTE,))
+        return Measured((*figures, *agreements), (_NOTE, *ready.absent))
 
 
 def _records(ready: Prepared, told: Callable[[str], None]) -> list[Record]:
@@ -88,6 +88,8 @@ def _agreements(
     for cell, bench in cells:
         told(f"{cell.engine}: outputs of {_COMPARED_IMAGES} images")
         outputs[cell.engine] = _outputs(cell, bench, ready)
+    if _REFERENCE not in outputs:
+        raise HarnessError(f"{_REFERENCE}, which the others are compared with, is not to be had", "pip install torch")
     reference = outputs.pop(_REFERENCE)
     return tuple(_agreement(engine, found, reference) for engine, found in outputs.items())
 

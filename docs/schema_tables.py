@@ -1,4 +1,7 @@
-"""``python docs/schema_tables.py``: bring the tables of ``docs/suites.md`` up to date with the schema of a suite."""
+"""``python docs/schema_tables.py``: bring the tables made from code up to date.
+
+They are the keys of a suite in ``docs/suites.md``, and the exporters that ship in ``docs/architecture.md``.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +10,43 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import suite
+from harness import registry, suite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-PAGE = Path(__file__).with_name("suites.md")
+PAGES = tuple(Path(__file__).with_name(name) for name in ("suites.md", "architecture.md"))
 _TABLE = re.compile(r"(<!-- schema: (\w+) -->\n).*?(<!-- /schema -->)", re.DOTALL)
+_EXPORTERS = re.compile(r"(<!-- exporters -->\n).*?(<!-- /exporters -->)", re.DOTALL)
 
 
 def updated(page: str) -> str:
     """Return the page with each table between ``<!-- schema: NAME -->`` and ``<!-- /schema -->`` made anew.
 
-    Raises ``KeyError`` for a NAME that the schema does not define.
+    That between ``<!-- exporters -->`` and ``<!-- /exporters -->`` likewise. Raises ``KeyError`` for a NAME that the
+    schema does not define.
     """
     schema = suite.schema()
     models = models_of(schema)
+    page = _EXPORTERS.sub(lambda found: f"{found[1]}{_exporters()}{found[2]}", page)
     return _TABLE.sub(lambda found: f"{found[1]}{_table(models[found[2]], schema)}{found[3]}", page)
+
+
+def _exporters() -> str:
+    """Return one line of Markdown per exporter of this distribution: name, step, precisions."""
+    lines = ["| exporter | step | from FP32 it gives | carries over |", "|---|---|---|---|"]
+    for name, entry in registry.registered(registry.EXPORTERS_GROUP).items():
+        if entry.distribution != "inference-harness" or name.startswith("fake"):
+            continue
+        exporter = registry.exporter(entry.target)
+        given = ", ".join(
+            f"{precision}, calibrated" if precision in exporter.calibrated else str(precision)
+            for precision in sorted(exporter.precisions)
+        )
+        bound = "; bound to its device" if exporter.bound else ""
+        kept = ", ".join(sorted(map(str, exporter.keeps)))
+        lines.append(f"| `{name}` | `{exporter.source}` → `{exporter.target}`{bound} | {given} | {kept} |")
+    return "\n".join(lines) + "\n"
 
 
 def models_of(schema: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -71,4 +94,5 @@ def _kinds(said: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(updated(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for each in PAGES:
+        each.write_text(updated(each.read_text(encoding="utf-8")), encoding="utf-8")

@@ -20,10 +20,12 @@ from harness.engine import Engine, Session, SessionConfig, Stream, check_inputs
 from harness.errors import HarnessError, Unsupported
 from harness.vocabulary import (
     FORMAT_FAKE,
+    FORMAT_FAKE_BUILT,
     Artifact,
     DeviceFacts,
     EngineFacts,
     Execution,
+    Format,
     Level,
     Precision,
     Support,
@@ -44,13 +46,14 @@ class FakeOptions:
     at: str = "run"  # load | run: where the fault strikes
     executed: str = ""  # the precision that it claims to have executed; empty: the one asked
     placed: str = ""  # the device that it claims to have run on; empty: the one asked
+    built: bool = False  # load what the builder made for the device
 
 
 class FakeEngine(Engine):
     """numpy in the place of a runtime."""
 
     name = "fake"
-    formats = (FORMAT_FAKE,)
+    formats = (FORMAT_FAKE, FORMAT_FAKE_BUILT)
     options = FakeOptions
 
     def __init__(self, clock: Clock = time.perf_counter_ns) -> None:
@@ -58,21 +61,25 @@ class FakeEngine(Engine):
 
     def probe(self) -> EngineFacts:
         native, emulated = Support(Level.NATIVE), Support(Level.EMULATED, "rounds FP32 results")
-        refused = Support(Level.UNSUPPORTED, "the fake engine has no BF16")
-        precisions = {"fp32": native, "int8": native, "fp16": emulated, "bf16": refused}
+        precisions = {"fp32": native, "int8": native, "fp16": emulated}
+        for absent in ("tf32", "bf16", "fp8"):
+            precisions[absent] = Support(Level.UNSUPPORTED, f"the fake engine has no {absent.upper()}")
         return EngineFacts(self.name, np.__version__, (DeviceFacts("cpu", "numpy", precisions),))
 
     def load(self, artifact: Artifact, config: SessionConfig) -> Session:
         if config.device != "cpu":
             raise Unsupported(f"the fake engine has no device {config.device!r}", "use cpu")
-        if config.precision is Precision.BF16:
-            raise Unsupported("the fake engine has no BF16", "use fp32, fp16 or int8")
+        if config.precision not in (Precision.FP32, Precision.FP16, Precision.INT8):
+            raise Unsupported(f"the fake engine has no {config.precision.value.upper()}", "use fp32, fp16 or int8")
         if config.options.fault and config.options.fault not in FAULTS:
             raise HarnessError(f"no fault is called {config.options.fault!r}", f"there are: {', '.join(FAULTS)}")
         if config.options.at == "load":
             _strike(config.options.fault)
         _pass_time(self._clock, int(config.options.load_ms * 1e6), asleep=config.options.asleep)
         return FakeSession(artifact, config, self._clock)
+
+    def artifact_formats(self, options: FakeOptions) -> tuple[Format, ...]:
+        return (FORMAT_FAKE_BUILT if options.built else FORMAT_FAKE,)
 
     def snippet(self, artifact: Artifact, config: SessionConfig) -> str:  # noqa: ARG002 - the same for every artifact
         return (
@@ -90,7 +97,9 @@ class FakeSession(Session):
 
     def __init__(self, artifact: Artifact, config: SessionConfig, clock: Clock) -> None:
         self.artifact, self.config, self.clock = artifact, config, clock
-        self.function = function(json.loads(artifact.path.read_text(encoding="utf-8")))
+        script = json.loads(artifact.path.read_text(encoding="utf-8"))
+        self.function = function(script)
+        self.latency_us = config.options.latency_us + script.get("slower_us", 0.0)
 
     @property
     def recommended_streams(self) -> int:
@@ -121,7 +130,7 @@ class FakeStream(Stream):
     def __init__(self, session: FakeSession) -> None:
         self._session = session
         self._inputs = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in session.artifact.inputs}
-        self._wait_ns = int(session.config.options.latency_us * 1000)
+        self._wait_ns = int(session.latency_us * 1000)
         self._outputs: dict[str, np.ndarray] | None = None
         self._fault = session.config.options.fault if session.config.options.at == "run" else ""
 

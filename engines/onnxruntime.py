@@ -1,63 +1,47 @@
-"""ONNX Runtime on its CPU provider; another provider is another row of ``_PROVIDERS``."""
+"""ONNX Runtime: one graph, placed on the execution provider that the device names."""
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
-from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping  # noqa: TC003 - the codec evaluates annotations at run time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
-from engines.onnxruntime_profile import Profile
-from harness.engine import Engine, Session, SessionConfig, Stream, check_inputs
-from harness.errors import EngineUnavailable, Unsupported
-from harness.vocabulary import (
-    FORMAT_ONNX,
-    Artifact,
-    DeviceFacts,
-    EngineFacts,
-    Execution,
-    Format,
-    Goal,
-    Level,
-    Precision,
-    Support,
-    TensorSpec,
-)
+from engines import onnxruntime_plugin as plugin
+from engines import onnxruntime_providers as providers
+from engines.onnxruntime_opening import OPTIMIZATION, Opening
+from engines.onnxruntime_session import OrtSession
+from harness.engine import Engine, SessionConfig
+from harness.errors import EngineUnavailable, HarnessError, Unsupported
+from harness.vocabulary import FORMAT_ONNX, DeviceFacts, EngineFacts, Format, Level, Precision
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
 
-_PROVIDERS: Mapping[str, str] = {"cpu": "CPUExecutionProvider"}
-_CPU = {
-    Precision.FP32.value: Support(Level.NATIVE),
-    Precision.INT8.value: Support(Level.NATIVE),
-    Precision.FP16.value: Support(
-        Level.EMULATED, "the CPU provider has no float16 kernels for Conv and Gemm: it runs float32 ones between casts"
-    ),
-    Precision.BF16.value: Support(Level.UNSUPPORTED, "the CPU provider has no bfloat16 kernels for Conv and Gemm"),
-}
-_OPTIMIZATION = {
-    "disabled": "ORT_DISABLE_ALL",
-    "basic": "ORT_ENABLE_BASIC",
-    "extended": "ORT_ENABLE_EXTENDED",
-    "all": "ORT_ENABLE_ALL",
-}
-_DTYPES = {"float": "float32", "double": "float64"}  # the words of ONNX Runtime that are not numpy's
+    from harness.vocabulary import Artifact
+
+# A model of one Relu over float32 (1,), as ``onnx`` 1.23 writes it: opens a provider without a file and without onnx.
+_ONE_NODE = (
+    b'\x08\x08:3\n\x0c\n\x01x\x12\x01y"\x04Relu\x12\x01pZ\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01'
+    b"b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\r"
+)
 
 
 @dataclass(frozen=True)
 class OnnxRuntimeOptions:
-    """Settings of a session; ``allow_spinning: null`` leaves the thread pool as the runtime makes it."""
+    """Settings of a session; null leaves a choice to the runtime."""
 
-    graph_optimization: str = "all"  # all | extended | basic | disabled
+    graph_optimization: str = "all"  # all | layout | extended | basic | disabled
     execution_mode: str = "sequential"  # sequential | parallel
     allow_spinning: bool | None = None
     arena: bool = True
+    memory_pattern: bool = True
+    memory_reuse: bool = True
+    prepacking: bool = True
+    cuda_graph: bool = False
+    provider_options: Mapping[str, Any] = field(default_factory=dict)  # in the provider's own words
+    session_config: Mapping[str, str] = field(default_factory=dict)  # ONNX Runtime's own keys, "session...." and others
+    ep_library: str = ""  # path of a plug-in provider
+    ep_name: str = ""  # which provider of that library, where it holds several
 
 
 class OnnxRuntimeEngine(Engine):
@@ -71,33 +55,50 @@ class OnnxRuntimeEngine(Engine):
     install: ClassVar[str] = "pip install 'inference-harness[onnx]'"
 
     def probe(self) -> EngineFacts:
-        """Return the devices whose provider this build holds. Raises ``EngineUnavailable``."""
+        """Return the devices on which a model of one node could be opened. Raises ``EngineUnavailable``."""
         ort = self._import()
         return EngineFacts(self.name, ort.__version__, tuple(_devices(ort)))
 
-    def load(self, artifact: Artifact, config: SessionConfig) -> _OrtSession:
-        """Read and optimise the graph. Raises ``EngineUnavailable`` or ``Unsupported``."""
+    def artifact_precision(self, precision: Precision, options: Any) -> Precision:  # noqa: ARG002 - of the contract
+        return Precision.FP32 if precision is Precision.TF32 else precision
+
+    def load(self, artifact: Artifact, config: SessionConfig) -> OrtSession:
+        """Read the graph, place and optimise it.
+
+        Raises ``EngineUnavailable``, ``Unsupported``, or ``DataError`` for a file that is no whole model.
+        """
         ort = self._import()
-        devices = {device.name: device for device in _devices(ort)}
-        if config.device not in devices:
-            raise Unsupported(f"onnxruntime has no device {config.device!r} here", f"it has {', '.join(devices)}")
-        support = devices[config.device].precisions[config.precision.value]
+        device = providers.parse(config.device)
+        support = device.precisions[config.precision.value]
         if support.level is Level.UNSUPPORTED:
             raise Unsupported(f"onnxruntime cannot run {config.precision} on {config.device}", support.reason)
-        if artifact.precision is not config.precision:
+        wanted = self.artifact_precision(config.precision, config.options)
+        if artifact.precision is not wanted:
             message = f"the model holds {artifact.precision} arithmetic, {config.precision} was asked"
-            raise Unsupported(message, "export it at the precision that is asked: the runtime casts nothing at load")
-        return _OrtSession(ort, artifact, config)
+            raise Unsupported(message, f"export it at {wanted}: the runtime casts nothing at load")
+        return OrtSession(Opening(ort, str(artifact.path), device, config))
 
     def snippet(self, artifact: Artifact, config: SessionConfig) -> str:  # noqa: ARG002 - names are in the model
-        """Return the program of the contract; needs onnxruntime and numpy."""
+        """Return the program of the contract; needs onnxruntime, the provider's package and numpy."""
+        device, options = providers.parse(config.device), config.options
+        streams, threads = providers.budget(device, config, 1)
+        made = providers.settings(device, config, streams, threads)
         lines = ["import numpy as np", "import onnxruntime as ort", "", "options = ort.SessionOptions()"]
-        level = _OPTIMIZATION[config.options.graph_optimization]
+        level = OPTIMIZATION[options.graph_optimization]
         lines.append(f"options.graph_optimization_level = ort.GraphOptimizationLevel.{level}")
         if config.threads:
             lines.append(f"options.intra_op_num_threads = {config.threads}")
+        if options.ep_library:
+            lines += [
+                f"ort.register_execution_provider_library({options.ep_library!r}, {options.ep_library!r})",
+                "found = [one for one in ort.get_ep_devices() if one.ep_name != 'CPUExecutionProvider']",
+                f"options.add_provider_for_devices(found[:1], {made})",
+                'session = ort.InferenceSession("MODEL", options, enable_fallback=False)',
+            ]
+        else:
+            chosen = [(device.provider.name, made)] if made else [device.provider.name]
+            lines.append(f'session = ort.InferenceSession("MODEL", options, providers={chosen}, enable_fallback=False)')
         lines += [
-            f'session = ort.InferenceSession("MODEL", options, providers=["{_PROVIDERS[config.device]}"])',
             'with np.load("inputs.npz") as inputs:',
             "    found = session.run(None, dict(inputs))",
             "outputs = dict(zip((value.name for value in session.get_outputs()), found))",
@@ -112,145 +113,37 @@ class OnnxRuntimeEngine(Engine):
         return onnxruntime
 
 
-def _devices(ort: Any) -> list[DeviceFacts]:
-    held = ort.get_available_providers()
-    return [DeviceFacts(name, provider, _CPU) for name, provider in _PROVIDERS.items() if provider in held]
+def _devices(ort: Any) -> Iterator[DeviceFacts]:
+    """Yield the built-in providers' devices, then those of installed plug-ins, each opened to see that it is there.
 
-
-def _budget(config: SessionConfig) -> tuple[int, int]:
-    """Return streams and intra-op threads (0: the runtime's choice), ``config.threads`` being the whole session's.
-
-    k streams are k calling threads, and all share one pool of intra-op threads less one, since a caller works too:
-    k streams and n intra-op threads keep k + n - 1 threads busy. One thread a stream gives most throughput.
+    A provider in the build whose driver or library is missing opens as the CPU's, with a warning and no error.
     """
-    if config.goal is Goal.LATENCY:
-        return config.streams or 1, config.threads or 0
-    threads = config.threads or len(os.sched_getaffinity(0))
-    streams = config.streams or threads
-    return streams, max(1, threads - streams + 1)
-
-
-class _OrtSession(Session):
-    """One graph and one thread pool, shared by the session's streams."""
-
-    def __init__(self, ort: Any, artifact: Artifact, config: SessionConfig) -> None:
-        self._ort, self._artifact, self._config = ort, artifact, config
-        self._streams, self._intra = _budget(config)
-        self._session = self._open(self._settings())
-        self._inputs = tuple(_spec(value) for value in self._session.get_inputs())
-        self._outputs = tuple(_spec(value) for value in self._session.get_outputs())
-
-    def _settings(self) -> Any:
-        ort, options = self._ort, self._config.options
-        settings = ort.SessionOptions()
-        settings.graph_optimization_level = getattr(
-            ort.GraphOptimizationLevel, _choice("graph_optimization", options.graph_optimization, _OPTIMIZATION)
-        )
-        modes = {"sequential": ort.ExecutionMode.ORT_SEQUENTIAL, "parallel": ort.ExecutionMode.ORT_PARALLEL}
-        settings.execution_mode = _choice("execution_mode", options.execution_mode, modes)
-        settings.intra_op_num_threads = self._intra
-        settings.inter_op_num_threads = 1 if options.execution_mode == "sequential" else self._intra
-        settings.enable_cpu_mem_arena = options.arena
-        if options.allow_spinning is not None:
-            settings.add_session_config_entry("session.intra_op.allow_spinning", str(int(options.allow_spinning)))
-        if self._config.strict and self._config.device != "cpu":
-            settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        return settings
-
-    def _open(self, settings: Any) -> Any:
-        from onnxruntime.capi import onnxruntime_pybind11_state as errors
-
-        providers = [_PROVIDERS[self._config.device]]
+    seen = set()
+    for series in providers.names(tuple(ort.get_available_providers())):
+        for name in series:
+            if not _opens(ort, name):
+                break
+            seen.add(name)
+            device = providers.parse(name)
+            yield DeviceFacts(name, device.provider.name, device.precisions)
+    for library in plugin.installed():
         try:
-            return self._ort.InferenceSession(str(self._artifact.path), settings, providers=providers)
-        except errors.NotImplemented as error:
-            raise Unsupported(f"onnxruntime lacks a kernel: {error}", "try another precision or opset") from error
-
-    @property
-    def recommended_streams(self) -> int:
-        return self._streams
-
-    def stream(self) -> Stream:
-        """Return an IO binding with buffers of its own."""
-        return _OrtStream(self._ort, self._session, self._inputs, self._outputs)
-
-    def describe(self) -> Execution:
-        """Load the graph a second time and profile one run of it on zeros, in ``scratch``.
-
-        Weights stay unpacked in that second session, since packed ones are missing from the profile's shapes.
-        """
-        settings = self._settings()
-        settings.enable_profiling = True
-        settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-        settings.add_session_config_entry("session.disable_prepacking", "1")
-        with tempfile.TemporaryDirectory(dir=self._config.scratch) as folder:
-            settings.profile_file_prefix = str(Path(folder) / "profile")
-            session = self._open(settings)
-            placed: Counter[str] = Counter()
-            for subgraph in session.get_provider_graph_assignment_info():
-                placed[subgraph.ep_name] += len(subgraph.get_nodes())
-            session.run(None, {spec.name: np.zeros(spec.shape, spec.dtype) for spec in self._inputs})
-            intra = session.get_session_options().intra_op_num_threads
-            profile = Profile(json.loads(Path(session.end_profiling()).read_text(encoding="utf-8")))
-        # Where the runtime chose, the profile tells: of a short run it may miss a thread that had not started yet.
-        threads = intra or profile.threads
-        device = {provider: name for name, provider in _PROVIDERS.items()}
-        return Execution(
-            device=self._config.device,
-            nodes_by_device={device.get(name, name): count for name, count in placed.items()},
-            macs_by_device={device.get(name, name): share for name, share in profile.macs_by_provider().items()},
-            nodes_by_precision=profile.nodes_by_precision(),
-            macs_by_precision=profile.macs_by_precision(),
-            threads=threads + self._streams - 1,
-            streams=self._streams,
-            inputs=self._inputs,
-            outputs=self._outputs,
-            flags={"executed nodes": str(profile.nodes), "intra-op threads": str(threads), **profile.flags()},
-        )
-
-    def close(self) -> None:
-        """Let go of the graph; streams that are still held keep it alive."""
-        self._session = None
+            offered = plugin.devices(ort, library)
+        except Unsupported:  # built for another version of onnxruntime: none of its devices can be had
+            continue
+        for name, one in offered.items():
+            if name not in seen:
+                told = ", ".join(f"{key}={value}" for key, value in sorted(one.ep_metadata.items()))
+                description = f"{one.ep_name} of {one.ep_vendor}, a plug-in, on {one.device.vendor}: {told}"
+                yield DeviceFacts(name, description, providers.parse(name).precisions)
 
 
-class _OrtStream(Stream):
-    """Fixed host buffers, bound once."""
-
-    def __init__(self, ort: Any, session: Any, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> None:
-        self._session, self._specs = session, inputs
-        self._binding = session.io_binding()
-        self._inputs = {spec.name: _buffer(ort, spec) for spec in inputs}
-        self._outputs = {spec.name: _buffer(ort, spec) for spec in outputs}
-        for name, value in self._inputs.items():
-            self._binding.bind_ortvalue_input(name, value)
-        for name, value in self._outputs.items():
-            self._binding.bind_ortvalue_output(name, value)
-
-    def bind(self, inputs: Mapping[str, np.ndarray]) -> None:
-        check_inputs(self._specs, inputs)
-        for name, value in self._inputs.items():
-            np.copyto(value.numpy(), inputs[name])
-
-    def run(self) -> None:
-        self._session.run_with_iobinding(self._binding)
-
-    def fetch(self) -> dict[str, np.ndarray]:
-        return {name: value.numpy().copy() for name, value in self._outputs.items()}
-
-
-def _buffer(ort: Any, spec: TensorSpec) -> Any:
-    return ort.OrtValue.ortvalue_from_shape_and_type(spec.shape, np.dtype(spec.dtype))
-
-
-def _spec(value: Any) -> TensorSpec:
-    """Return the signature of a model's input or output. Raises ``Unsupported`` where its shape is not static."""
-    if not all(isinstance(side, int) for side in value.shape):
-        raise Unsupported(f"{value.name!r} has the dynamic shape {value.shape}", "export the model with static shapes")
-    word = value.type.removeprefix("tensor(").removesuffix(")")
-    return TensorSpec(value.name, _DTYPES.get(word, word), tuple(value.shape))
-
-
-def _choice(option: str, value: str, choices: Mapping[str, Any]) -> Any:
-    if value not in choices:
-        raise Unsupported(f"onnxruntime: {option} cannot be {value!r}", f"it is one of {', '.join(choices)}")
-    return choices[value]
+def _opens(ort: Any, name: str) -> bool:
+    device = providers.parse(name)
+    runs = next(word for word, support in device.precisions.items() if support.level is not Level.UNSUPPORTED)
+    config = SessionConfig(name, Precision(runs), options=OnnxRuntimeOptions())
+    try:
+        Opening(ort, _ONE_NODE, device, config).session()
+    except HarnessError:
+        return False
+    return True

@@ -1,15 +1,18 @@
-"""OpenVINO: an intermediate representation compiled for one of the devices that its plugins find."""
+"""OpenVINO: an intermediate representation compiled for one of the devices that its plugins find, or for a choice."""
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from typing import TYPE_CHECKING, Any, ClassVar
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import numpy as np
 
+from engines.openvino_graph import Graph
+from engines.openvino_properties import OpenVINOOptions, properties, real
 from harness.engine import Engine, Session, SessionConfig, Stream, check_inputs
-from harness.errors import EngineUnavailable, Unsupported
+from harness.errors import DataError, EngineUnavailable, Unsupported
 from harness.vocabulary import (
     FORMAT_OPENVINO_IR,
     Artifact,
@@ -17,7 +20,6 @@ from harness.vocabulary import (
     EngineFacts,
     Execution,
     Format,
-    Goal,
     Level,
     Precision,
     Support,
@@ -25,52 +27,56 @@ from harness.vocabulary import (
     Unknowable,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-_WORDS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
-_HINTS = {Precision.FP32: "f32", Precision.FP16: "f16", Precision.BF16: "bf16"}
-# Types of executed layers that multiply and accumulate.
-_CONVOLUTIONS = frozenset({"Convolution", "Deconvolution"})
-_PRODUCTS = frozenset({"FullyConnected", "MatMul"})
-
 
 class OpenVINOEngine(Engine):
     """Intel's OpenVINO, one infer request a stream."""
 
     name: ClassVar[str] = "openvino"
     formats: ClassVar[tuple[Format, ...]] = (FORMAT_OPENVINO_IR,)
+    options: ClassVar[type] = OpenVINOOptions
     modules: ClassVar[tuple[str, ...]] = ("engines.openvino_module",)
     distributions: ClassVar[tuple[str, ...]] = ("openvino",)
     install: ClassVar[str] = "pip install 'inference-harness[openvino]'"
 
     def probe(self) -> EngineFacts:
-        """Return what the plugins find. Raises ``EngineUnavailable``."""
+        """Return what the plugins find, and on request OpenVINO's choice among it. Raises ``EngineUnavailable``."""
         openvino = self._import()
         core = openvino.Core()
-        return EngineFacts(
-            self.name, openvino.get_version(), tuple(_facts(core, name) for name in core.available_devices)
-        )
+        found = list(core.available_devices)
+        devices = [_facts(core, name.lower()) for name in found]
+        if found:
+            devices.append(replace(_facts(core, f"auto:{','.join(found).lower()}"), on_request=True))
+        return EngineFacts(self.name, openvino.get_version(), tuple(devices))
+
+    def artifact_precision(self, precision: Precision, options: Any) -> Precision:  # noqa: ARG002 - of the contract
+        """BF16 is a hint over float32 weights."""
+        return Precision.FP32 if precision is Precision.BF16 else precision
 
     def load(self, artifact: Artifact, config: SessionConfig) -> _OpenVINOSession:
-        """Read the IR and compile it. Raises ``EngineUnavailable`` or ``Unsupported``."""
+        """Read the IR and compile it.
+
+        Raises ``EngineUnavailable``, ``Unsupported``, or ``DataError`` for a file that is no whole IR.
+        """
         core = self._import().Core()
-        if not _has(core, config.device.upper()):
-            found = ", ".join(name.lower() for name in core.available_devices)
-            raise Unsupported(f"openvino has no device {config.device!r} here", f"it has {found}")
-        support = _facts(core, config.device.upper()).precisions[config.precision.value]
+        for name in real(config.device):
+            if not _has(core, name.upper()):
+                found = ", ".join(each.lower() for each in core.available_devices)
+                raise Unsupported(f"openvino has no device {config.device!r} here", f"it has {found}")
+        support = _facts(core, config.device).precisions[config.precision.value]
         if support.level is Level.UNSUPPORTED:
             raise Unsupported(f"openvino cannot run {config.precision} on {config.device}", support.reason)
-        if artifact.precision is not config.precision:
+        wanted = self.artifact_precision(config.precision, config.options)
+        if artifact.precision is not wanted:
             message = f"the IR was made for {artifact.precision}, {config.precision} was asked"
-            raise Unsupported(message, "export it at the precision that is asked")
+            raise Unsupported(message, f"export it at {wanted}")
         return _OpenVINOSession(core, artifact, config)
 
     def snippet(self, artifact: Artifact, config: SessionConfig) -> str:  # noqa: ARG002 - names are in the model
         """Return the program of the contract; needs openvino and numpy."""
+        mmap = "" if config.options.mmap else 'core.set_property({"ENABLE_MMAP": False})\n'
         return (
-            "import numpy as np\nimport openvino as ov\n\n"
-            f'model = ov.Core().compile_model("MODEL", "{config.device.upper()}", {_properties(config)})\n'
+            f"import numpy as np\nimport openvino as ov\n\ncore = ov.Core()\n{mmap}"
+            f'model = core.compile_model("MODEL", "{config.device.upper()}", {properties(config)})\n'
             'with np.load("inputs.npz") as inputs:\n'
             "    found = model(dict(inputs))\n"
             "outputs = {port.any_name: np.array(found[port]) for port in model.outputs}\n"
@@ -99,45 +105,46 @@ def _has(core: Any, name: str) -> bool:
 
 
 def _facts(core: Any, name: str) -> DeviceFacts:
-    capabilities = core.get_property(name, "OPTIMIZATION_CAPABILITIES")
+    """Return what a device computes in; of a choice, what each of those to choose among does."""
+    several = [each.upper() for each in real(name)]
+    offered = [set(core.get_property(each, "OPTIMIZATION_CAPABILITIES")) for each in several]
+    words = sorted(word for word in set.intersection(*offered) if re.fullmatch(r"[A-Z]+\d+", word))
     precisions = {}
     for precision in Precision:
-        native = precision.value.upper() in capabilities
-        reason = "" if native else f"this device executes f32 whatever the hint; it has {', '.join(capabilities)}"
+        native = precision.value.upper() in words
+        reason = "" if native else f"this device executes f32 whatever the hint; it has {', '.join(words)}"
         precisions[precision.value] = Support(Level.NATIVE if native else Level.UNSUPPORTED, reason)
-    return DeviceFacts(name.lower(), core.get_property(name, "FULL_DEVICE_NAME"), precisions)
-
-
-def _properties(config: SessionConfig) -> dict[str, str | int]:
-    """Return the properties to compile with; all else is the runtime's default, CPU pinning included.
-
-    INT8 is in the IR, and the layers it leaves in float run at the runtime's own choice. A FP32 row asks for float32
-    arithmetic everywhere. ``INFERENCE_NUM_THREADS``, the CPU's alone, is the whole session's.
-    """
-    properties: dict[str, str | int] = {"PERFORMANCE_HINT": config.goal.value.upper()}
-    if config.precision in _HINTS:
-        properties["INFERENCE_PRECISION_HINT"] = _HINTS[config.precision]
-    if config.precision is Precision.FP32:
-        properties["EXECUTION_MODE_HINT"] = "ACCURACY"
-    if config.threads and config.device == "cpu":
-        properties["INFERENCE_NUM_THREADS"] = config.threads
-    streams = config.streams or (1 if config.goal is Goal.LATENCY else None)
-    if streams:
-        properties["NUM_STREAMS"] = streams
-    return properties
+    described = [core.get_property(each, "FULL_DEVICE_NAME") for each in several]
+    chosen = "" if [name.upper()] == several else f"{name.partition(':')[0].upper()}'s choice of "
+    return DeviceFacts(name, chosen + " and ".join(described), precisions)
 
 
 class _OpenVINOSession(Session):
-    """One compiled model; no cache folder is set, so every load compiles anew."""
+    """One compiled model."""
 
     def __init__(self, core: Any, artifact: Artifact, config: SessionConfig) -> None:
-        self._config, self._artifact = config, artifact
-        model = core.read_model(artifact.path)
-        if model.is_dynamic():
+        self._config, self._artifact, self._core = config, artifact, core
+        core.set_property({"ENABLE_MMAP": config.options.mmap})
+        self._read = self._read_model()
+        if self._read.is_dynamic():
             raise Unsupported("the IR has dynamic shapes", "export the model with static shapes")
-        self._model = core.compile_model(model, config.device.upper(), _properties(config))
+        try:
+            self._model = core.compile_model(self._read, config.device.upper(), properties(config))
+        except RuntimeError as error:
+            message = f"openvino cannot compile {artifact.path.name} for {config.device}: {_last(error)}"
+            raise Unsupported(
+                message, "the message names the operator or the property that it does not take"
+            ) from error
         self._inputs = tuple(_spec(port) for port in self._model.inputs)
         self._outputs = tuple(_spec(port) for port in self._model.outputs)
+
+    def _read_model(self) -> Any:
+        name = self._artifact.path.name
+        try:
+            return self._core.read_model(self._artifact.path)
+        except RuntimeError as error:
+            hint = "was it cut off while it was copied? its .bin lies beside its .xml; make it again"
+            raise DataError(f"openvino cannot read {name}: {_last(error)}", hint) from error
 
     @property
     def recommended_streams(self) -> int:
@@ -149,39 +156,81 @@ class _OpenVINOSession(Session):
         return _OpenVINOStream(self._model.create_infer_request(), self._inputs, self._outputs)
 
     def describe(self) -> Execution:
-        """Read the graph that executes: the precision of each layer and, by its shapes, the work it is."""
-        layers = [
-            (info["layerType"].astype(str), _precision(info), node)
-            for node, info in ((node, node.get_rt_info()) for node in self._model.get_runtime_model().get_ordered_ops())
-            if info["layerType"].astype(str) not in {"Const", "Input", "Output"}
-        ]
-        macs: Counter[str] = Counter()
-        for kind, precision, node in layers:
-            macs[precision] += _macs(kind, node)
-        devices = [name.lower() for name in self._model.get_property("EXECUTION_DEVICES")]
-        device = devices[0] if len(devices) == 1 else "+".join(devices)
+        """Read the graph that executes: of each layer its precision, what it was made of and, by its shapes, its work.
+
+        A device that shows no graph leaves that unknowable. Of several devices the runtime does not say which layer
+        runs on which, so that a choice is reported as the one asked, with what it came to among the flags.
+        """
+        asked, graph = self._config.device, self._graph()
+        ran = "+".join(name.lower() for name in self._model.get_property("EXECUTION_DEVICES"))
+        device = asked if real(asked) != [asked] else ran
+        blind = Unknowable(f"{ran} shows no executed graph")
+        whole = graph.work() if graph else blind
         return Execution(
-            device=self._config.device,
-            nodes_by_device={device: len(layers)},
-            macs_by_device=_shares({device: macs.total()}),
-            nodes_by_precision=dict(Counter(precision for _, precision, _ in layers)),
-            macs_by_precision=_shares(macs),
+            device=asked,
+            nodes_by_device={device: graph.layers} if graph else blind,
+            macs_by_device={device: 1.0} if isinstance(whole, Mapping) else whole,
+            nodes_by_precision=graph.precisions() if graph else blind,
+            macs_by_precision=whole,
             threads=self._count("INFERENCE_NUM_THREADS"),
             streams=self._count("NUM_STREAMS"),
             inputs=self._inputs,
             outputs=self._outputs,
-            flags={"inference precision": self._model.get_property("INFERENCE_PRECISION_HINT").to_string()},
+            operators=graph.operators() if graph else blind,
+            graph_nodes=Graph.nodes_of(self._read),
+            flags={"execution devices": ran, **self._flags()},
         )
 
-    def _count(self, name: str) -> int | Unknowable:
+    def _graph(self) -> Graph | None:
         try:
-            return int(self._model.get_property(name))
+            return Graph(self._model.get_runtime_model(), self._read)
+        except RuntimeError:  # as of an NPU, which holds a blob of its driver's
+            return None
+
+    def _flags(self) -> dict[str, str]:
+        """Return properties of the compiled model as it tells them, by what they are for."""
+        shown = {
+            "inference precision": "INFERENCE_PRECISION_HINT",
+            "hint": "PERFORMANCE_HINT",
+            "loaded from cache": "LOADED_FROM_CACHE",
+            "cpu pinning": "ENABLE_CPU_PINNING",
+        }
+        found = {label: self._told(name) for label, name in shown.items()}
+        return {label: _text(value) for label, value in found.items() if value is not None}
+
+    def _told(self, name: str) -> Any:
+        """Return a property of the model, or of the one device that a choice came to; ``None`` where neither has it."""
+        try:
+            return self._model.get_property(name)
         except RuntimeError:
-            return Unknowable(f"{self._config.device} has no {name}")
+            pass
+        try:
+            devices = self._model.get_property("DEVICE_PROPERTIES")
+        except RuntimeError:
+            return None
+        return next(iter(devices.values())).get(name) if len(devices) == 1 else None
+
+    def _count(self, name: str) -> int | Unknowable:
+        value = self._told(name)
+        return Unknowable(f"{self._config.device} has no {name}") if value is None else int(value)
 
     def close(self) -> None:
         """Let go of the compiled model; streams that are still held keep it alive."""
-        self._model = None
+        self._model = self._read = None
+
+
+def _text(value: Any) -> str:
+    """Return a property's value in plain words: types as OpenVINO spells them, switches as yes and no."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value.to_string() if hasattr(value, "to_string") else getattr(value, "name", value)).lower()
+
+
+def _last(error: Exception) -> str:
+    """Return the innermost message of OpenVINO's nested ones, whose others are places in its source."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
+    return told[-1] if told else (lines[-1] if lines else type(error).__name__)
 
 
 class _OpenVINOStream(Stream):
@@ -211,31 +260,3 @@ class _OpenVINOStream(Stream):
 
 def _spec(port: Any) -> TensorSpec:
     return TensorSpec(port.any_name, np.dtype(port.element_type.to_dtype()).name, tuple(port.shape))
-
-
-def _precision(info: Any) -> str:
-    word = info["runtimePrecision"].astype(str)
-    return str(_WORDS.get(word, word))
-
-
-def _macs(kind: str, node: Any) -> int:
-    """Return the multiply-accumulates of an executed layer from the shapes of its weight and of what it computes."""
-    if kind not in _CONVOLUTIONS | _PRODUCTS:
-        return 0
-    left, output = ([int(side) for side in port.get_shape()] for port in (node.input(0), node.output(0)))
-    if kind in _PRODUCTS:
-        inner = left[-1] if len(output) < 2 or left[-2] == output[-2] else left[-2]
-        return math.prod(output) * inner
-    weight = math.prod(
-        map(int, node.input(1).get_shape())
-    )  # (out, in / groups, kernel...), or with the groups in front
-    # A transposed convolution multiplies each position of its input by the whole kernel of that channel.
-    positions, channels = (left, left[1]) if kind == "Deconvolution" else (output, output[1])
-    return math.prod(positions) * weight // channels
-
-
-def _shares(macs: Mapping[str, int]) -> dict[str, float] | Unknowable:
-    whole = sum(macs.values())
-    if not whole:
-        return Unknowable("no executed layer is of a type known to multiply and accumulate")
-    return {key: value / whole for key, value in macs.items() if value}

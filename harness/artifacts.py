@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.util
+import json
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
 from collections import deque
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from harness import codec, jobs, process, registry
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from harness.vocabulary import Format
 
 _KIND = "artifacts"
+_ASK_S = 60.0  # for another environment to say what it holds
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class ExportStep:
     calibrated: bool
     versions: Mapping[str, str]
     code: str = ""  # hash of the exporter's own source: a mended exporter must not be answered from an old cache
+    bound: bool = False  # what it makes runs only on a machine and device like these
+    interpreter: str = ""  # the Python of the exporter's own environment; empty: this one
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,16 @@ class Route:
         """Whether some step needs calibration images."""
         return any(step.calibrated for step in self.steps)
 
+    @property
+    def bound(self) -> bool:
+        """Whether some step makes what runs only on a machine and device like these, and may be built several times."""
+        return any(step.bound for step in self.steps)
+
+    @property
+    def exporters(self) -> tuple[str, ...]:
+        """The name of each step's exporter."""
+        return tuple(step.name for step in self.steps)
+
 
 @dataclass(frozen=True)
 class Request:
@@ -62,12 +79,20 @@ class Request:
     options: Mapping[str, Mapping[str, Any]]  # by exporter name
     calibration: Calibration | None = None
     seed: int = 0
+    device: str = "cpu"
+    build: int = 0
 
 
 class Exporters:
     """Every exporter that is registered here, with what it lacks."""
 
-    def __init__(self, registered: Iterable[registry.Registered] | None = None) -> None:
+    def __init__(
+        self,
+        registered: Iterable[registry.Registered] | None = None,
+        interpreters: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """``interpreters``: the Python of each exporter that lives in another environment, by name."""
+        self._interpreters = interpreters
         offered = registry.registered(registry.EXPORTERS_GROUP).values() if registered is None else registered
         self._known: list[tuple[registry.Registered, Exporter]] = []
         self.broken: dict[str, str] = {}
@@ -81,6 +106,11 @@ class Exporters:
     def names(self) -> tuple[str, ...]:
         """Every exporter that is registered, those that are broken too."""
         return tuple(sorted({entry.name for entry, _ in self._known} | self.broken.keys()))
+
+    def place(self, name: str, workshop: Workshop) -> Workshop:
+        """Return the workshop with the Python of the exporter's own environment, where it has one."""
+        interpreter = self._interpreters.get(name)
+        return replace(workshop, interpreter=interpreter) if interpreter else workshop
 
     def of_source(self, source: Format) -> tuple[registry.Registered, ...]:
         """Return the exporters that read a format."""
@@ -102,8 +132,8 @@ class Exporters:
     def route(self, source: Format, formats: Sequence[Format], precision: Precision) -> Route | Skipped:
         """Return the shortest route to the best of ``formats`` at ``precision``, or why there is none.
 
-        Only the last step changes the precision, since exporters quantise from FP32. Of routes of one length that in
-        the engine's best format wins.
+        The precision changes once, from FP32; steps after that carry it over. Of routes of one length that in the
+        engine's best format wins.
         """
         best: Route | None = None
         missing: Skipped | None = None
@@ -128,36 +158,66 @@ class Exporters:
             (format_, reached), steps = queue.popleft()
             if (format_, reached) == goal:
                 return Route(steps, wanted), None
-            if reached is not Precision.FP32:
-                continue
             for entry, exporter in self._known:
                 if exporter.source != format_:
                     continue
-                for given in sorted(exporter.precisions):
+                changes = reached is Precision.FP32
+                for given in sorted(exporter.precisions if changes else exporter.keeps & {reached}):
                     node = (exporter.target, given)
                     if node in seen or given not in (Precision.FP32, precision):
                         continue
-                    versions, absent = _versions(exporter)
+                    interpreter = self._interpreters.get(entry.name, "")
+                    versions, absent = _versions(exporter, interpreter)
                     if absent:
                         reason = f"the exporter {entry.name} needs {absent}, which is not installed"
                         lack = lack or Skipped(reason, exporter.install or f"pip install {absent}")
                         continue
                     seen.add(node)
                     step = ExportStep(
-                        entry.name, entry.target, given, given in exporter.calibrated, versions, code_of(exporter)
+                        entry.name,
+                        entry.target,
+                        given,
+                        changes and given in exporter.calibrated,
+                        versions,
+                        code_of(exporter),
+                        exporter.bound,
+                        interpreter,
                     )
                     queue.append((node, (*steps, step)))
         return None, lack
 
 
-def _versions(exporter: Exporter) -> tuple[dict[str, str], str]:
-    versions = {}
-    for name in exporter.distributions:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            return {}, name
-    return versions, ""
+def _versions(exporter: Exporter, interpreter: str) -> tuple[dict[str, str], str]:
+    """Return the versions of an exporter's distributions, or the first that is not installed."""
+    found = _installed(interpreter, tuple(exporter.distributions))
+    absent = next((name for name in exporter.distributions if name not in found), "")
+    return ({}, absent) if absent else (found, "")
+
+
+@functools.cache
+def _installed(interpreter: str, names: tuple[str, ...]) -> dict[str, str]:
+    """Return the versions of those distributions that an environment holds; none where it cannot be asked."""
+    if not interpreter:
+        return {name: version for name in names if (version := _version(name))}
+    program = (
+        "import json, sys\nfrom importlib import metadata\n"
+        "held = {d.name.lower().replace('_', '-'): d.version for d in metadata.distributions()}\n"
+        "print(json.dumps({n: held[n.lower().replace('_', '-')] for n in sys.argv[1:] "
+        "if n.lower().replace('_', '-') in held}))"
+    )
+    try:
+        command = [interpreter, "-c", program, *names]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_ASK_S)
+        return dict(json.loads(done.stdout))
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return {}
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def code_of(adapter: object) -> str:
@@ -207,6 +267,8 @@ class Workshop:
     timeout_s: float
     interpreter: str = sys.executable
     remedy: str = "make the model or the data smaller: this limit is fixed"  # what helps against the timeout
+    bindings: dict[tuple[str, str], Mapping[str, str] | Failed | Skipped] = field(default_factory=dict)
+    """What each bound exporter said of a device, asked once."""
 
     def ensure(self, source: Artifact, route: Route, request: Request) -> Artifact | Failed | Skipped:
         """Return the artifact at the end of the route, from the cache or made now, or why it cannot be had."""
@@ -227,9 +289,19 @@ class Workshop:
             calibration=calibration,
             options=request.options.get(step.name, {}),
             seed=request.seed,
+            device=request.device if step.bound else "cpu",
+            build=request.build if step.bound else 0,
         )
+        binding = self._binding(step, request.device) if step.bound else None
+        if isinstance(binding, Failed | Skipped):
+            return binding
         key = digest(
             {
+                **(
+                    {"binding": dict(binding), "device": spec.device, "build": spec.build}
+                    if binding is not None
+                    else {}
+                ),
                 "form": sorted(each.name for each in fields(Artifact)),  # an entry of another version is no answer
                 "input": source.content_hash,
                 "boundary": codec.encode((source.format, source.inputs, source.outputs)),
@@ -254,13 +326,20 @@ class Workshop:
         artifact = codec.decode(Artifact, entry.meta["artifact"])
         return replace(artifact, path=entry.content / artifact.path)
 
+    def _binding(self, step: ExportStep, device: str) -> Mapping[str, str] | Failed | Skipped:
+        asked = (step.target, device)
+        if asked not in self.bindings:
+            job = jobs.BindingJob(step.target, device)
+            answer = in_child("binding", job, jobs.BindingAnswer, self._of(step), step.name)
+            self.bindings[asked] = answer.facts if isinstance(answer, jobs.BindingAnswer) else _named(answer, step.name)
+        return self.bindings[asked]
+
     def _make(
         self, source: Artifact, step: ExportStep, spec: ExportSpec, folder: Path, failure: list[Failed | Skipped]
     ) -> Mapping[str, Any]:
         started_ns = time.monotonic_ns()
-        answer = in_child(
-            "export", jobs.ExportJob(step.target, source, spec, folder), jobs.ExportAnswer, self, step.name
-        )
+        job = jobs.ExportJob(step.target, source, spec, folder)
+        answer = in_child("export", job, jobs.ExportAnswer, self._of(step), step.name)
         if not isinstance(answer, jobs.ExportAnswer):
             failure.append(_named(answer, step.name))
             raise _NotMadeError
@@ -278,9 +357,12 @@ class Workshop:
             versions={**source.versions, **answer.versions},
             route=(*source.route, step.name),
             notes=(*source.notes, *answer.notes),
-            export_ns=time.monotonic_ns() - started_ns,
+            export_ns=source.export_ns + time.monotonic_ns() - started_ns,
         )
         return {"artifact": codec.encode(artifact)}
+
+    def _of(self, step: ExportStep) -> Workshop:
+        return replace(self, interpreter=step.interpreter) if step.interpreter else self
 
     @staticmethod
     def _target(step: ExportStep) -> str:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pytest
 
-from harness import codec
+from harness import codec, proof
 from harness.engine import Engine, Session, SessionConfig
 from harness.errors import EngineUnavailable, InvalidInput, Unsupported
 from harness.tiny_model import tiny_inputs, tiny_reference
@@ -86,6 +86,8 @@ class EngineConformance:
     device: ClassVar[str] = "cpu"
     precisions: ClassVar[tuple[Precision, ...]] = (Precision.FP32,)
     tolerances: ClassVar[Mapping[Precision, float]] = TOLERANCES
+    converted: ClassVar[frozenset[Precision]] = frozenset()
+    """Precisions that the runtime itself makes of an FP32 artifact at load, so that nothing is wrong with one."""
 
     def artifact(self, precision: Precision, folder: Path) -> Artifact:
         """Return the tiny model at ``precision`` in a format of this engine's, made inside ``folder``, which is empty.
@@ -336,6 +338,24 @@ class EngineConformance:
         native = self._device(facts).precisions[precision.value].level is Level.NATIVE
         if native and not isinstance(execution.macs_by_precision, Unknowable):
             assert execution.macs_by_precision.get(precision.value, 0) >= 0.9
+
+    def test_a_mislabelled_artifact_is_found_out(
+        self, made: Callable[[Precision], Artifact], tmp_path: Path, precision: Precision
+    ) -> None:
+        """FP32 arithmetic under another name is refused, shown by ``describe``, or said to be unknowable."""
+        stored = self.engine().artifact_precision(precision, self.config(precision).options)
+        if Precision.FP32 in (precision, stored) or precision in self.converted:
+            pytest.skip(f"an FP32 artifact is what {precision} is loaded from")
+        mislabelled = replace(made(Precision.FP32), precision=precision)
+        try:
+            session = self.engine().load(mislabelled, self.config(precision, scratch=tmp_path))
+        except Unsupported:
+            return
+        execution = session.describe()
+        session.close()
+        found = proof.differences(execution, self.device, precision)
+        unknowable = isinstance(execution.macs_by_precision, Unknowable)
+        assert unknowable or [difference.kind for difference in found] == ["other-precision"]
 
     def test_the_snippet_reproduces_the_outputs(
         self, load: Callable[..., Session], made: Callable[[Precision], Artifact], tmp_path: Path, precision: Precision

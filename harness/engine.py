@@ -123,6 +123,17 @@ class Engine(ABC):
     def load(self, artifact: Artifact, config: SessionConfig) -> Session:
         """Load, compile or build the artifact. Raises ``Unsupported`` for what the device cannot do."""
 
+    def artifact_formats(self, options: Any) -> tuple[Format, ...]:  # noqa: ARG002 - for those that override it
+        """Return the formats to load with these settings, best first; a setting may choose one of ``formats``."""
+        return self.formats
+
+    def artifact_precision(self, precision: Precision, options: Any) -> Precision:  # noqa: ARG002 - as above
+        """Return what the artifact must hold for the arithmetic to be ``precision``.
+
+        They differ where the runtime converts at load or at run: TF32 computes on FP32 weights.
+        """
+        return precision
+
     @abstractmethod
     def snippet(self, artifact: Artifact, config: SessionConfig) -> str:
         """Return a short Python program that loads the artifact with these settings using the runtime alone.
@@ -151,6 +162,8 @@ class ExportSpec:
     calibration: Calibration | None = None  # given where the precision is calibrated
     options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
+    device: str = "cpu"  # the device that a ``bound`` artifact is made for
+    build: int = 0  # number of this build of a ``bound`` artifact: builds of one model may differ in speed
 
 
 @dataclass(frozen=True)
@@ -173,6 +186,10 @@ class Exporter(ABC):
     """Precisions it can give from an FP32 source."""
     calibrated: ClassVar[frozenset[Precision]] = frozenset()
     """Those of them that need calibration images."""
+    keeps: ClassVar[frozenset[Precision]] = frozenset()
+    """Precisions other than FP32 that it carries over unchanged from a source that holds them already."""
+    bound: ClassVar[bool] = False
+    """Whether what it makes runs only on a machine or device like that which made it: ``binding`` says on which."""
     distributions: ClassVar[tuple[str, ...]] = ()
     """PyPI distributions whose versions are part of the artifact's key."""
     install: ClassVar[str] = ""
@@ -183,6 +200,13 @@ class Exporter(ABC):
 
         Raises ``EngineUnavailable`` where its library is missing, ``ExportFailed`` or ``Unsupported`` otherwise.
         """
+
+    def binding(self, device: str) -> Mapping[str, str]:  # noqa: ARG002 - for those that are ``bound``
+        """Return the facts of this machine and ``device`` that a ``bound`` artifact depends on; part of its key.
+
+        Called in a process of its own. Raises ``EngineUnavailable`` or ``Unsupported``.
+        """
+        return {}
 
     def identify(self, source: Path) -> str | None:  # noqa: ARG002 - for those that override it
         """Return a content hash of a source whose file does not hold its content, such as an import path.

@@ -50,5 +50,9 @@ class VerifyFailed(HarnessError):
     """The outputs are not usable: non-finite, of a wrong shape, constant, or far from the reference."""
 
 
+class NotAsAsked(HarnessError):
+    """The work did not run on the device or at the precision asked, and ``fallback: strict`` forbids that."""
+
+
 class StoreError(HarnessError):
     """A run folder is missing, locked, corrupt or not writable."""

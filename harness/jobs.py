@@ -104,6 +104,21 @@ class ExportAnswer:
 
 
 @dataclass(frozen=True)
+class BindingJob:
+    """Say what of this machine and device an exporter's artifact depends on."""
+
+    exporter: str
+    device: str
+
+
+@dataclass(frozen=True)
+class BindingAnswer:
+    """Facts that are part of the artifact's key."""
+
+    facts: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class PrepareJob:
     """Decode and pre-process images into ``destination``, or draw seeded tensors where there are none."""
 
@@ -178,6 +193,7 @@ class LaunchJob:
     reference: Path | None
     limits: Limits
     samples: Path  # where raw samples or per-image facts go
+    warm: Path | None = None  # where the runtime's own caches persist; ``None``: they begin empty
     items: tuple[Item, ...] = ()  # of the evaluation set; accuracy alone
     classes: Mapping[str, str] = field(default_factory=dict)
     shape: tuple[int, ...] = ()
@@ -225,6 +241,7 @@ KINDS: Mapping[str, tuple[type, type]] = {
     "identify": (IdentifyJob, TextAnswer),
     "fetch": (FetchJob, TextAnswer),
     "export": (ExportJob, ExportAnswer),
+    "binding": (BindingJob, BindingAnswer),
     "prepare": (PrepareJob, PrepareAnswer),
     "reference": (ReferenceJob, TextAnswer),
     "overhead": (OverheadJob, OverheadAnswer),

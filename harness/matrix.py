@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 MAXIMUM_CELLS = 100_000
 AUTO = "auto"
-_KEYS = ("workload", "engine", "precision", "device", "batch", "threads", "streams", "scenario")
+DEFAULT = "default"
+"""The configuration without a name of its own."""
+_KEYS = ("workload", "engine", "precision", "device", "batch", "threads", "streams", "scenario", "configuration")
 
 
 @dataclass(frozen=True)
@@ -32,15 +34,18 @@ class Asked:
     threads: int | None
     streams: int | None
     scenario: str
+    configuration: str = DEFAULT
 
 
 def combinations(suite: Suite, devices: Mapping[str, tuple[str, ...]]) -> Iterator[Asked]:
     """Yield what the matrix and ``include`` ask for, less what ``exclude`` drops; ``auto`` becomes each device.
 
-    ``devices``: by engine; an engine without any keeps the word ``auto``. Raises ``PlanError`` for over 100,000 cells.
+    ``devices``: by engine; an engine without any keeps the word ``auto``. A configuration that an engine does not have
+    is none of its cells. Raises ``PlanError`` for over 100,000 cells.
     """
     base = {key: getattr(suite.matrix, key) for key in _KEYS}
     base["workload"] = base["workload"] or tuple(suite.workloads)
+    base["configuration"] = base["configuration"] or _configurations(suite)
     matrices = [base, *({key: getattr(entry, key) or base[key] for key in _KEYS} for entry in suite.include)]
     count = sum(math.prod(len(lists[key]) for key in _KEYS) for lists in matrices)
     if count > MAXIMUM_CELLS:
@@ -48,11 +53,18 @@ def combinations(suite: Suite, devices: Mapping[str, tuple[str, ...]]) -> Iterat
     for lists in matrices:
         for values in itertools.product(*(lists[key] for key in _KEYS)):
             asked = Asked(*values)
+            if asked.configuration not in {DEFAULT, *suite.configurations.get(asked.engine, ())}:
+                continue
             found = devices.get(asked.engine) or (AUTO,)
             for device in found if asked.device == AUTO else (asked.device,):
                 one = replace(asked, device=device)
                 if not _excluded(suite, one):
                     yield one
+
+
+def _configurations(suite: Suite) -> tuple[str, ...]:
+    """Return every name there is, the default first: where two cells turn out to be one, it gives the name."""
+    return tuple(dict.fromkeys((DEFAULT, *(name for named in suite.configurations.values() for name in named))))
 
 
 def _excluded(suite: Suite, asked: Asked) -> bool:

@@ -10,9 +10,9 @@ from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from harness.errors import PlanError
+from harness.errors import PlanError, Unsupported
 from harness.jobs import Limits
-from harness.matrix import Asked, combinations
+from harness.matrix import DEFAULT, Asked, combinations
 from harness.presets import PRESETS, Preset
 from harness.settings import SettingError, settings
 from harness.statistics import minimum_effective_samples
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from harness.suite_model import Suite
     from harness.vocabulary import DeviceFacts, EngineFacts, Format, Source
+
+Wanted = tuple[tuple[str, ...], Precision]
+"""Formats that an engine loads, best first, and the precision that they hold."""
 
 _TIMED = frozenset({LATENCY, THROUGHPUT})
 
@@ -55,10 +58,20 @@ class Capability:
     facts: EngineFacts | Skipped | Failed  # Failed: its probe crashed; its cells are planned and fail by name
     formats: tuple[Format, ...]
     options: type | None  # its settings, a frozen dataclass; None: its adapter is broken, nothing is known of them
+    wanted: Callable[[Precision, Mapping[str, Any]], Wanted] | None = None
+    """Precision and settings → what the engine loads then; ``None``: any of ``formats``, at the precision itself."""
+
+    def artifact(self, precision: Precision, options: Mapping[str, Any]) -> Wanted:
+        """Return the formats that are loaded with these settings, best first, and the precision they hold."""
+        return self.wanted(precision, options) if self.wanted else (self.formats, precision)
 
 
 class Route(Protocol):
     """A way from a source to what an engine loads; ``harness.artifacts.Route`` is one."""
+
+    @property
+    def exporters(self) -> tuple[str, ...]:
+        """Names of the exporters that it goes through."""
 
     @property
     def calibrated(self) -> bool:
@@ -72,6 +85,7 @@ class _Verdict:
     level: Level = Level.NATIVE
     calibrated: bool = False
     skipped: Skipped | None = None
+    exporters: tuple[str, ...] = ()  # of the route
 
 
 @dataclass
@@ -82,8 +96,8 @@ class _Context:
     workloads: Mapping[str, WorkloadFacts | Failed | Skipped]
     engines: Mapping[str, Capability]
     find_route: Callable[[Format, tuple[Format, ...], Precision], Route | Skipped]
-    options: dict[str, dict[str, Any]] = field(default_factory=dict)
-    routes: dict[tuple[Format, str, Precision], Route | Skipped] = field(default_factory=dict)
+    options: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)  # by engine and configuration
+    routes: dict[tuple[Format, Wanted], Route | Skipped] = field(default_factory=dict)
 
     @property
     def preset(self) -> Preset:
@@ -106,6 +120,7 @@ def expand(
     """
     context = _Context(suite, workloads, engines, find_route)
     _check_engines(context)
+    _check_configurations(suite)
     context.options = _checked_options(suite, engines)
     percentiles = tuple(suite.percentiles or context.preset.percentiles)
     _check_percentiles(suite, context.preset, percentiles)
@@ -122,6 +137,7 @@ def expand(
     if not planned:
         raise PlanError("the matrix is empty: nothing is left to measure", "see `exclude` in the suite")
     _check_distinct(suite, planned.values())
+    _check_different(suite, planned.values())
     cells = tuple(planned.values())
     return Plan(suite.name or "", suite.preset, suite.seed, cells, _order(planned, suite.seed))
 
@@ -136,6 +152,17 @@ def _check_distinct(suite: Suite, planned: Iterable[PlannedCell]) -> None:
         others = ", ".join(sorted(named))
         message = f"the workload {hidden[0]} is one of {others} under another name: the same model, task and data"
         raise PlanError(message, "take one of the two out")
+
+
+def _check_different(suite: Suite, planned: Iterable[PlannedCell]) -> None:
+    """Raise ``PlanError`` where every cell of a configuration is the default's: it would vanish from the report."""
+    made = {(entry.cell.engine, entry.cell.configuration) for entry in planned}
+    engines = {engine for engine, _ in made}
+    for engine, named in suite.configurations.items():
+        same = [name for name in named if (engine, name) not in made]
+        if same and engine in engines and suite.matrix.configuration is None and not suite.exclude:
+            message = f"configurations.{engine}.{same[0]} changes nothing in any cell that is asked for"
+            raise PlanError(message, "its settings are the default's, or of exporters that no route goes through")
 
 
 def select(plan: Plan, patterns: Sequence[str]) -> Plan:
@@ -239,7 +266,8 @@ def seconds_left(plan: Plan, done: Mapping[tuple[str, int], float]) -> float:
 def _check_engines(context: _Context) -> None:
     suite = context.suite
     named = {*suite.matrix.engine, *(name for entry in suite.include for name in entry.engine or ())}
-    for where, names in (("matrix", sorted(named)), ("options", suite.options), ("interpreters", suite.interpreters)):
+    checked = (("matrix", sorted(named)), ("options", suite.options), ("configurations", suite.configurations))
+    for where, names in checked:
         for name in names:
             if name not in context.engines:
                 near = difflib.get_close_matches(name[:80], context.engines, n=1)
@@ -248,21 +276,40 @@ def _check_engines(context: _Context) -> None:
                 raise PlanError(f"{where}: no engine is called {name[:80]!r}{meant}", f"known here: {known}")
 
 
-def _checked_options(suite: Suite, engines: Mapping[str, Capability]) -> dict[str, dict[str, Any]]:
-    """Return per engine the settings that differ from its defaults: writing a default out makes no other cell."""
+def _check_configurations(suite: Suite) -> None:
+    known = {name for named in suite.configurations.values() for name in named} | {DEFAULT}
+    for engine, named in suite.configurations.items():
+        if DEFAULT in named:
+            hint = "give it another name; what holds for every cell of an engine stands under `options`"
+            raise PlanError(f"configurations.{engine}: {DEFAULT!r} is what the engine is without any", hint)
+    asked = {name for entry in (*suite.include, *suite.exclude) for name in entry.configuration or ()}
+    for name in sorted((asked | set(suite.matrix.configuration or ())) - known):
+        near = difflib.get_close_matches(name, known, n=1)
+        meant = f"; did you mean {near[0]!r}?" if near else ""
+        raise PlanError(f"no configuration is called {name!r}{meant}", f"there are: {', '.join(sorted(known))}")
+
+
+def _checked_options(suite: Suite, engines: Mapping[str, Capability]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return, by engine and configuration, what differs from its defaults: writing one out makes no other cell."""
     checked = {}
-    for engine, given in suite.options.items():
-        kind = engines[engine].options
-        if kind is None:
-            checked[engine] = dict(given)
-            continue
-        try:
-            full, defaults = settings(kind, given), settings(kind, {})
-        except SettingError as error:
-            key = f".{error.key}" if error.key else ""
-            raise PlanError(f"options.{engine}{key}: {error.message}", error.hint) from error
-        checked[engine] = {key: value for key, value in full.items() if value != defaults[key]}
+    for engine in {*suite.options, *suite.configurations}:
+        common = suite.options.get(engine, {})
+        checked[engine, DEFAULT] = _different(engines[engine].options, common, f"options.{engine}")
+        for name, configuration in suite.configurations.get(engine, {}).items():
+            given, place = {**common, **configuration.options}, f"configurations.{engine}.{name}.options"
+            checked[engine, name] = _different(engines[engine].options, given, place)
     return checked
+
+
+def _different(kind: type | None, given: Mapping[str, Any], place: str) -> dict[str, Any]:
+    if kind is None:
+        return dict(given)
+    try:
+        full, defaults = settings(kind, given), settings(kind, {})
+    except SettingError as error:
+        key = f".{error.key}" if error.key else ""
+        raise PlanError(f"{place}{key}: {error.message}", error.hint) from error
+    return {key: value for key, value in full.items() if value != defaults[key]}
 
 
 def _check_percentiles(suite: Suite, preset: Preset, percentiles: Sequence[float]) -> None:
@@ -284,7 +331,10 @@ def _check_percentiles(suite: Suite, preset: Preset, percentiles: Sequence[float
 
 
 def _devices(engine: Capability) -> tuple[str, ...]:
-    return () if isinstance(engine.facts, Skipped | Failed) else tuple(device.name for device in engine.facts.devices)
+    """Return the devices that ``auto`` stands for."""
+    if isinstance(engine.facts, Skipped | Failed):
+        return ()
+    return tuple(device.name for device in engine.facts.devices if not device.on_request)
 
 
 def _judge(context: _Context, asked: Asked) -> _Verdict:
@@ -312,9 +362,14 @@ def _judge_precision(context: _Context, asked: Asked, workload: WorkloadFacts, d
     if support is None or support.level is Level.UNSUPPORTED:
         reason = support.reason if support is not None and support.reason else "unsupported"
         return _Verdict(skipped=Skipped(f"{asked.engine} {asked.precision} on {asked.device}: {reason}"))
-    key = (workload.source.format, asked.engine, asked.precision)
+    options = context.options.get((asked.engine, asked.configuration), {})
+    try:
+        wanted = context.engines[asked.engine].artifact(asked.precision, options)
+    except Unsupported as error:
+        return _Verdict(support.level, skipped=Skipped(error.message, error.hint))
+    key = (workload.source.format, wanted)
     if key not in context.routes:
-        context.routes[key] = context.find_route(key[0], context.engines[asked.engine].formats, asked.precision)
+        context.routes[key] = context.find_route(key[0], *wanted)
     route = context.routes[key]
     if isinstance(route, Skipped):
         return _Verdict(support.level, skipped=route)
@@ -324,7 +379,7 @@ def _judge_precision(context: _Context, asked: Asked, workload: WorkloadFacts, d
             f"give workloads.{asked.workload}.data.calibrate, such as '0:64'",
         )
         return _Verdict(support.level, calibrated=True, skipped=missing)
-    return _Verdict(support.level, route.calibrated)
+    return _Verdict(support.level, route.calibrated, exporters=route.exporters)
 
 
 def _cell(context: _Context, asked: Asked, verdict: _Verdict) -> Cell:
@@ -341,10 +396,12 @@ def _cell(context: _Context, asked: Asked, verdict: _Verdict) -> Cell:
         precision=asked.precision,
         device=asked.device,
         scenario=Scenario(asked.scenario, _parameters(context.suite)),
+        export=_export(context.suite, asked, verdict.exporters),
+        configuration=asked.configuration,
         batch=asked.batch,
         threads=asked.threads,
         streams=asked.streams,
-        options=context.options.get(asked.engine, {}),
+        options=context.options.get((asked.engine, asked.configuration), {}),
         evaluation_hash=facts.evaluation_hash if facts else None,
         calibration_hash=facts.calibration_hash if facts and verdict.calibrated else None,
     )
@@ -357,9 +414,15 @@ def _parameters(suite: Suite) -> dict[str, Any]:
         parameters["cache"] = suite.cache
     if suite.fallback != "allow":
         parameters["fallback"] = suite.fallback
-    if suite.export:
-        parameters["export"] = suite.export
     return parameters
+
+
+def _export(suite: Suite, asked: Asked, exporters: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return the settings of the exporters on a cell's route: what others are told changes nothing of it."""
+    named = suite.configurations.get(asked.engine, {}).get(asked.configuration)
+    over = named.export if named else {}
+    merged = {name: {**suite.export.get(name, {}), **over.get(name, {})} for name in exporters}
+    return {name: options for name, options in merged.items() if options}
 
 
 def _planned(context: _Context, cell: Cell, verdict: _Verdict, percentiles: tuple[float, ...]) -> PlannedCell:

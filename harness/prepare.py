@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import harness
-from harness import jobs, process, registry
+from harness import codec, jobs, process, registry
 from harness.artifacts import Exporters, Request, Route, code_of, in_child
 from harness.cache import hash_tree
 from harness.engine import Calibration
+from harness.errors import Unsupported
 from harness.runner import Bench
 from harness.vocabulary import (
     Artifact,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from harness.artifacts import Workshop
+    from harness.engine import Engine
     from harness.survey import Model, Survey
     from harness.tasks.datasets import DataSet
     from harness.vocabulary import Cell
@@ -47,7 +49,7 @@ T = Artifact | Failed | Skipped
 class Settings:
     """What the suite says about making things."""
 
-    export: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    builds: int = 1  # of artifacts that are bound to their device
     interpreters: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
     timeout_s: float = 600.0  # of a launch; a reference is a short one
@@ -62,9 +64,9 @@ class Preparer:
         self._workshop = workshop
         self._settings = settings
         self._told = told
-        self._exporters = Exporters()
+        self._exporters = Exporters(interpreters=settings.interpreters)
         # What failed is not tried again for the next variant: an export may take its full timeout to fail.
-        self._artifacts: dict[tuple[str, str, Precision, int], T] = {}
+        self._artifacts: dict[str, T] = {}
         self._prepared: dict[str, jobs.Inputs | Failed | Skipped] = {}
         self._references: dict[tuple[str, int], Path | Failed | Skipped] = {}
 
@@ -78,9 +80,12 @@ class Preparer:
         inputs = self._inputs(model, cell.shape)
         if not isinstance(inputs, jobs.Inputs):
             return inputs
-        artifact = self._artifact(cell, cell.engine, cell.precision)
+        artifact = self._artifact(cell)
         if not isinstance(artifact, Artifact):
             return artifact
+        rebuilt = self._rebuilt(cell)
+        if not isinstance(rebuilt, tuple):
+            return rebuilt
         reference = self._reference(model, cell, inputs)
         if not isinstance(reference, Path):
             return reference
@@ -88,34 +93,59 @@ class Preparer:
         return Bench(
             engine=self._survey.registered[cell.engine].target,
             artifact=artifact,
+            rebuilt=rebuilt,
             inputs=inputs,
             reference=reference,
             items=_items(evaluated.items) if evaluated else (),
             classes={str(key): value for key, value in evaluated.classes.items()} if evaluated else {},
         )
 
-    def _artifact(self, cell: Cell, engine: str, precision: Precision) -> T:
-        """Return the model of a cell's workload and batch as another engine or precision takes it."""
-        key = (cell.workload, engine, precision, cell.batch)
-        if key not in self._artifacts:
-            model = self._survey.models[cell.workload]
-            self._artifacts[key] = self._made_artifact(model, engine, precision, cell.batch, cell.shape)
-        return self._artifacts[key]
-
-    def _made_artifact(self, model: Model, engine: str, precision: Precision, batch: int, shape: tuple[int, ...]) -> T:
-        formats = registry.engine(self._survey.registered[engine].target).formats
-        route = self._exporters.route(model.source.format, formats, precision)
+    def _artifact(self, cell: Cell, build: int = 0) -> T:
+        """Return the model of a cell's workload as its engine takes it at its precision and settings."""
+        route = self._route(cell)
         if not isinstance(route, Route):
             return route
+        about = [cell.workload, codec.encode(route), cell.batch, cell.export, cell.device if route.bound else "", build]
+        key = digest(about)
+        if key not in self._artifacts:
+            self._artifacts[key] = self._made_artifact(cell, route, build)
+        return self._artifacts[key]
+
+    def _route(self, cell: Cell) -> Route | Skipped:
+        engine = registry.engine(self._survey.registered[cell.engine].target)
+        try:
+            formats, precision = wanted(engine, cell.precision, cell.options)
+        except Unsupported as error:
+            return Skipped(error.message, error.hint)
+        return self._exporters.route(self._survey.models[cell.workload].source.format, formats, precision)
+
+    def _made_artifact(self, cell: Cell, route: Route, build: int) -> T:
+        model = self._survey.models[cell.workload]
         calibration = None
         if route.calibrated:
-            made = self._calibration(model, shape)
+            made = self._calibration(model, cell.shape)
             if not isinstance(made, Calibration):
                 return made
             calibration = made
-        self._told(f"{model.source.reference} → {route.format} {precision.value} for {engine}")
-        request = Request(batch, shape, self._settings.export, calibration, self._settings.seed)
+        again = f", build {build + 1}" if build else ""
+        self._told(f"{model.source.reference} → {route.format} {cell.precision.value} for {cell.engine}{again}")
+        request = Request(
+            cell.batch, cell.shape, cell.export, calibration, self._settings.seed, device=cell.device, build=build
+        )
         return self._workshop.ensure(model.artifact, route, request)
+
+    def _rebuilt(self, cell: Cell) -> tuple[Artifact, ...] | Failed | Skipped:
+        """Return the builds after the first, of an artifact that is bound to its device; none of another."""
+        route = self._route(cell)
+        if not isinstance(route, Route) or not route.bound:
+            return ()
+        more = []
+        for build in range(1, self._settings.builds):
+            made = self._artifact(cell, build)
+            if not isinstance(made, Artifact):
+                return made
+            more.append(made)
+        return tuple(more)
 
     def _calibration(self, model: Model, shape: tuple[int, ...]) -> Calibration | Failed | Skipped:
         images = model.selections.calibrate if model.selections else None
@@ -185,7 +215,10 @@ class Preparer:
     def _made_reference(self, model: Model, cell: Cell, inputs: jobs.Inputs) -> Path | Failed | Skipped:
         trouble: Failed | Skipped | None = None
         for engine, device in self._nearest(model):
-            artifact = self._artifact(cell, engine, Precision.FP32)
+            plain = replace(
+                cell, engine=engine, device=device, precision=Precision.FP32, options={}, export={}, threads=None
+            )
+            artifact = self._artifact(plain)
             if not isinstance(artifact, Artifact):
                 trouble = trouble or artifact
                 continue
@@ -203,8 +236,9 @@ class Preparer:
         for name, facts in self._survey.engines.items():
             if not isinstance(facts, EngineFacts):
                 continue
-            formats = registry.engine(self._survey.registered[name].target).formats
-            route = self._exporters.route(model.source.format, formats, Precision.FP32)
+            engine = registry.engine(self._survey.registered[name].target)
+            formats, precision = wanted(engine, Precision.FP32, {})
+            route = self._exporters.route(model.source.format, formats, precision)
             for device in facts.devices:
                 support = device.precisions.get(Precision.FP32.value)
                 if isinstance(route, Route) and support is not None and support.level is Level.NATIVE:
@@ -256,6 +290,15 @@ class Preparer:
             remedy=process.RAISE_TIMEOUT,
         )
         return in_child("reference", job, jobs.TextAnswer, place, engine)
+
+
+def wanted(engine: Engine, precision: Precision, given: Mapping[str, Any]) -> tuple[tuple[str, ...], Precision]:
+    """Return the formats that an engine loads with these settings, best first, and the precision that they hold.
+
+    Raises ``Unsupported`` where the settings fit no artifact at that precision.
+    """
+    options: Any = codec.decode(engine.options, dict(given))
+    return engine.artifact_formats(options), engine.artifact_precision(precision, options)
 
 
 class _RefusedError(Exception):

@@ -39,6 +39,10 @@ THREAD_VARIABLES = (
 RAISE_TIMEOUT = "raise `timeout:` in the suite"
 
 
+_SETTINGS_FOLDERS = ("KERAS_HOME", "YOLO_CONFIG_DIR")
+"""Where libraries write settings of theirs when they are imported: not into the user's home."""
+
+
 @dataclass(frozen=True)
 class Child:
     """How to start a child. ``interpreter`` is the Python of the engine's environment."""
@@ -108,7 +112,7 @@ def wait(command: list[str], child: Child) -> Ended:
         stderr=subprocess.STDOUT,
         cwd=child.scratch,
         # Ultralytics writes its settings where this points; the user's own are left alone.
-        env=environment(os.environ, child.threads) | {"YOLO_CONFIG_DIR": str(child.scratch)},
+        env=environment(os.environ, child.threads) | dict.fromkeys(_SETTINGS_FOLDERS, str(child.scratch)),
         start_new_session=True,
     )
     pump = threading.Thread(target=_pump, args=(process.stdout, child), daemon=True)

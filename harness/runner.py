@@ -45,6 +45,12 @@ class Bench:
     reference: Path | None
     items: tuple[jobs.Item, ...] = ()
     classes: Mapping[str, str] = field(default_factory=dict)
+    rebuilt: tuple[Artifact, ...] = ()  # further builds of the artifact, where it is built for its device
+
+    def build(self, launch: Launch) -> Artifact:
+        """Return the build that a launch takes: they take turns."""
+        builds = (self.artifact, *self.rebuilt)
+        return builds[launch.index % len(builds)]
 
 
 @dataclass(frozen=True)
@@ -58,8 +64,13 @@ class Setting:
     timeout_s: float
     strict: bool
     interpreters: Mapping[str, str] = field(default_factory=dict)  # by engine name
+    warm: bool = False  # keep the runtimes' own caches from launch to launch, by variant
     echo: bool = False  # show what the child prints, as it comes
     task_places: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # by variant: paths of user code
+
+
+WARM = ".warm"
+"""Folder of a run for the caches of runtimes, as long as it is measured."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +104,7 @@ def run(policy: LaunchPolicy, sink: RecordSink, setting: Setting) -> Iterator[St
         if isinstance(record.outcome, Failed) and record.outcome.kind == INTERRUPTED:
             raise KeyboardInterrupt
         yield Finished(record)
+    shutil.rmtree(sink.folder / WARM, ignore_errors=True)
 
 
 def _launch(step: Step, sink: RecordSink, setting: Setting) -> Record:
@@ -130,10 +142,11 @@ def _measured(blank: Record, bench: Bench, sink: RecordSink, setting: Setting) -
     cell = blank.cell
     name = launch_name(cell, blank.launch)
     log = Path("logs") / f"{name}.log"
+    artifact = bench.build(blank.launch)
     record = replace(
         blank,
         # Known by its hash; where it lies in this user's cache is nobody else's business.
-        artifact=replace(bench.artifact, path=Path(bench.artifact.path.name)),
+        artifact=replace(artifact, path=Path(artifact.path.name)),
         inputs_hash=bench.inputs.content_hash,
         inputs_count=bench.inputs.count,
         log=log.as_posix(),
@@ -145,7 +158,12 @@ def _measured(blank: Record, bench: Bench, sink: RecordSink, setting: Setting) -
     except OSError as error:
         return replace(record, outcome=_not_kept("no folder for the launch", error), log="")
     try:
-        job = launch_job(cell, bench, setting, scratch / "samples.npz")
+        job = launch_job(cell, replace(bench, artifact=artifact), setting, scratch / "samples.npz")
+        if setting.warm:
+            # The proof, which is not timed, comes first and fills it. The artifact belongs to what is cached.
+            warm = folder / WARM / cell.variant_id[:16] / artifact.content_hash[:16]
+            warm.mkdir(parents=True, exist_ok=True)
+            job = replace(job, warm=warm)
         child = process.Child(
             scratch=scratch,
             log=folder / log,

@@ -27,11 +27,11 @@ __all__ = ["Suite", "find", "load", "schema", "shipped", "template", "templates"
 VERSION = 1
 _FOLDER = Path(__file__).resolve().parent
 _CANDIDATES = {
-    "source": frozenset({"ultralytics", "onnx", "file", "weights"}),
+    "source": frozenset({"ultralytics", "onnx", "keras", "saved_model", "tflite", "file", "weights"}),
     "data": frozenset({"yolo", "imagefolder", "coco", "images", "files"}),
 }
-_OFFICIAL = re.compile(r"[\w-]+\.pt")
-"""A bare name of a checkpoint: Ultralytics' own download is asked for it where no file of that name is found."""
+_OFFICIAL = re.compile(r"[\w-]+\.(pt|yaml|yml)")
+"""A bare name of a checkpoint or of a model's definition: Ultralytics is asked for it where no such file is found."""
 _ALTERNATIVES: frozenset[Any] = frozenset().union(*_CANDIDATES.values())
 _EXPECTED = {
     "int_type": "a whole number",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping  # noqa: TC003 - an annotation that is evaluated
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
@@ -31,8 +32,13 @@ from harness.errors import HarnessError
 from harness.settings import SettingError, settings
 from harness.tasks.datasets import DataSpec
 from harness.vocabulary import (
+    FORMAT_KERAS_FILE,
     FORMAT_ONNX_FILE,
+    FORMAT_SAVED_MODEL_FILE,
+    FORMAT_TFLITE_FILE,
+    FORMAT_TORCH_EXPORT,
     FORMAT_TORCH_MODULE,
+    FORMAT_TORCH_ZOO,
     FORMAT_ULTRALYTICS,
     Format,
     Precision,
@@ -88,25 +94,39 @@ class _Model(BaseModel):
 
 
 class Source(_Model):
-    """Where the model comes from: exactly one of ``ultralytics``, ``torch``, ``onnx`` and ``file``."""
+    """Where the model comes from: exactly one of the keys before ``file``, or ``file`` with ``format``."""
 
-    ultralytics: PathText | None = Field(None, description="An Ultralytics checkpoint (.pt); needs `trust: true`.")
+    ultralytics: PathText | None = Field(
+        None,
+        description="An Ultralytics checkpoint (.pt), which needs `trust: true`, or the name of a model that it "
+        "defines, such as yolo11n-seg.yaml, whose weights are drawn.",
+    )
     torch: Annotated[str, Field(pattern=r"^[\w.]+:[\w.]+$")] | None = Field(
         None, description="Import path of a factory of a torch.nn.Module: `package.module:callable`."
     )
+    timm: Word | None = Field(None, description="A model of timm by name, such as efficientnet_lite0.")
+    torchvision: Word | None = Field(None, description="A model of torchvision by name, such as resnet18.")
     onnx: PathText | None = Field(None, description="An ONNX file.")
+    keras: PathText | None = Field(None, description="A Keras model (.keras).")
+    saved_model: PathText | None = Field(None, description="The folder of a TensorFlow SavedModel.")
+    tflite: PathText | None = Field(None, description="A TensorFlow Lite file (.tflite).")
     file: PathText | None = Field(None, description="A file of any other format, named by `format`.")
     format: Word | None = Field(
         None, description="With `file`: its source format, one that some exporter reads and none makes."
     )
     arguments: dict[str, Any] = Field(
         default_factory=dict,
-        description="With `torch`: keyword arguments; {call: 'module:callable'} stands for what the call returns.",
+        description="With `torch`, `timm` and `torchvision`: keyword arguments; with `torch`, "
+        "{call: 'module:callable'} stands for what the call returns.",
     )
     path: Annotated[tuple[PlainPath, ...], _Listed] = Field(
         (), description="With `torch`: folders in which the factory's module is looked for first."
     )
-    weights: PathText | None = Field(None, description="With `torch`: a state dict that torch.save wrote.")
+    weights: PathText | None = Field(
+        None,
+        description="With `torch`, `timm` and `torchvision`: a state dict that torch.save wrote; with the latter two "
+        "also `pretrained`, which the library downloads. Absent: drawn.",
+    )
     fingerprint_note: str = Field(
         "", description="With `torch`: part of the model's identity; change it where code changed and weights did not."
     )
@@ -114,35 +134,45 @@ class Source(_Model):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Source:
-        kinds = ("ultralytics", "torch", "onnx", "file")
-        given = [kind for kind in kinds if getattr(self, kind) is not None]
+        given = [kind for kind in _SOURCES if getattr(self, kind) is not None]
         if len(given) != 1:
             found = " and ".join(given) or "none"
-            raise ValueError(f"a source is exactly one of {', '.join(kinds)}; found {found}")
+            raise ValueError(f"a source is exactly one of {', '.join(_SOURCES)}; found {found}")
         if (self.file is None) != (self.format is None):
             raise ValueError("`file` and `format` are given together")
-        only = [key for key in ("arguments", "path", "weights", "fingerprint_note") if getattr(self, key)]
-        if self.torch is None and only:
-            raise ValueError(f"`{only[0]}` goes with `torch`")
+        for key, fits in _SOURCE_SETTINGS.items():
+            if getattr(self, key) and given[0] not in fits:
+                raise ValueError(f"`{key}` goes with {' or '.join(f'`{kind}`' for kind in fits)}")
         return self
 
     @property
     def kind(self) -> Format:
         """The artifact format of the source."""
-        known = (
-            (self.ultralytics, FORMAT_ULTRALYTICS),
-            (self.torch, FORMAT_TORCH_MODULE),
-            (self.onnx, FORMAT_ONNX_FILE),
-        )
-        return next((name for value, name in known if value is not None), self.format or "")
+        return next((_SOURCES[kind] for kind in _SOURCES if getattr(self, kind) is not None), "") or self.format or ""
 
     @property
     def reference(self) -> str:
-        """What the suite said: a path or an import path."""
-        return self.ultralytics or self.torch or self.onnx or self.file or ""
+        """What the suite said: a path, a name or an import path."""
+        return next((getattr(self, kind) for kind in _SOURCES if getattr(self, kind) is not None), "")
 
-    def torch_description(self) -> dict[str, Any]:
-        """Return the JSON-able description that the ``torch-module`` format consists of."""
+    @property
+    def pickled(self) -> bool:
+        """Whether opening the source runs code that is inside it."""
+        if self.ultralytics is not None:
+            return not self.ultralytics.endswith((".yaml", ".yml"))  # the name of a definition, not a checkpoint
+        return self.kind == FORMAT_TORCH_EXPORT
+
+    def description(self) -> dict[str, Any] | None:
+        """Return the JSON-able description that the source's format consists of; ``None`` where it is a file."""
+        if self.timm is not None or self.torchvision is not None:
+            return {
+                "library": "timm" if self.timm is not None else "torchvision",
+                "name": self.reference,
+                "weights": self.weights,
+                "arguments": self.arguments,
+            }
+        if self.torch is None:
+            return None
         return {
             "factory": self.torch,
             "arguments": self.arguments,
@@ -150,6 +180,27 @@ class Source(_Model):
             "weights": self.weights,
             "fingerprint_note": self.fingerprint_note,
         }
+
+
+_SOURCES: Mapping[str, Format] = {
+    "ultralytics": FORMAT_ULTRALYTICS,
+    "torch": FORMAT_TORCH_MODULE,
+    "timm": FORMAT_TORCH_ZOO,
+    "torchvision": FORMAT_TORCH_ZOO,
+    "onnx": FORMAT_ONNX_FILE,
+    "keras": FORMAT_KERAS_FILE,
+    "saved_model": FORMAT_SAVED_MODEL_FILE,
+    "tflite": FORMAT_TFLITE_FILE,
+    "file": "",  # as ``format`` says
+}
+_SOURCE_SETTINGS: Mapping[str, tuple[str, ...]] = {
+    "arguments": ("torch", "timm", "torchvision"),
+    "weights": ("torch", "timm", "torchvision"),
+    "path": ("torch",),
+    "fingerprint_note": ("torch",),
+}
+PRETRAINED = "pretrained"
+"""As ``weights`` of a model by name: those that its library downloads."""
 
 
 class Images(_Model):
@@ -291,6 +342,26 @@ class Workload(_Model):
     accuracy: AccuracyTarget = Field(default_factory=AccuracyTarget, description="What accuracy must reach.")
 
 
+TechniqueName = Literal["fusion", "precision", "tuning", "memory", "threads", "layout"]
+
+
+class Configuration(_Model):
+    """Named settings of an engine, measured as rows of their own beside its usual ones."""
+
+    options: dict[str, Any] = Field(default_factory=dict, description="Settings of the engine, over `options`.")
+    export: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Settings of exporters, by exporter, over `export`."
+    )
+    technique: TechniqueName | None = Field(None, description="What it turns on or off, for the report.")
+    description: str = Field("", description="A sentence for the reader of the report.")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Configuration:
+        if not self.options and not self.export:
+            raise ValueError("a configuration sets something: give `options` or `export`")
+        return self
+
+
 class Selection(_Model):
     """Some cells of the matrix; a key that is absent says nothing."""
 
@@ -302,6 +373,7 @@ class Selection(_Model):
     threads: Many[PositiveInt | None] | None = Field(None, description="Thread counts.")
     streams: Many[PositiveInt | None] | None = Field(None, description="Stream counts.")
     scenario: Many[ScenarioName] | None = Field(None, description="Scenarios.")
+    configuration: Many[Name] | None = Field(None, description="Names of `configurations`, or `default`.")
 
     @field_validator("*", mode="before")
     @classmethod
@@ -340,6 +412,9 @@ class Matrix(_Model):
     scenario: Many[ScenarioName] = Field(
         SCENARIOS, description="What to measure; what was executed is proven besides, once per timed row."
     )
+    configuration: Many[Name] | None = Field(
+        None, description="Names of `configurations`, or `default`; absent: `default` and each that the engine has."
+    )
 
 
 class Suite(_Model):
@@ -360,7 +435,8 @@ class Suite(_Model):
     )
     timeout: Annotated[PositiveFloat, Field(le=7 * 86_400)] = Field(600.0, description="Seconds per launch.")
     fallback: Literal["allow", "strict"] = Field(
-        "allow", description="`strict`: refuse to run nodes on another device than the one asked."
+        "allow",
+        description="`strict`: a row whose work did not run on the device and at the precision asked fails.",
     )
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="Of the order of launches and of drawn inputs.")
     percentiles: Many[Percentile] | None = Field(
@@ -368,8 +444,17 @@ class Suite(_Model):
     )
     options: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Settings of engines, by engine.")
     export: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Settings of exporters, by exporter.")
+    configurations: dict[str, dict[Name, Configuration]] = Field(
+        default_factory=dict, description="Named settings to compare, by engine: each makes rows of its own."
+    )
+    builds: Annotated[int, Field(gt=0, le=100)] = Field(
+        1,
+        description="Builds of an artifact that is bound to its device, such as a TensorRT engine: launches take "
+        "turns, so that the spread from build to build is in the intervals.",
+    )
     interpreters: dict[str, PlainPath] = Field(
-        default_factory=dict, description="Python interpreters of engines that live in another environment, by engine."
+        default_factory=dict,
+        description="Python interpreters of engines and exporters that live in another environment, by name.",
     )
     cache: Literal["cold", "warm"] = Field(
         "cold", description="`cold`: runtimes compile afresh in every launch; `warm`: their own caches persist."

@@ -15,11 +15,9 @@ from harness.cache import hash_tree
 from harness.errors import DataError, HarnessError
 from harness.places import published
 from harness.settings import did_you_mean
-from harness.tasks import datasets
+from harness.suite_model import PRETRAINED
+from harness.tasks import catalog, datasets
 from harness.vocabulary import (
-    FORMAT_TORCH_EXPORT,
-    FORMAT_TORCH_MODULE,
-    FORMAT_ULTRALYTICS,
     Artifact,
     EngineFacts,
     Failed,
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
     from harness.suite_model import Workload
 
 PROBE_TIMEOUT_S = 120.0
-_PICKLES = frozenset({FORMAT_ULTRALYTICS, FORMAT_TORCH_EXPORT})
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ def survey(suite: Suite, base: Path, workshop: Workshop, told: Callable[[str], N
 
     Raises ``HarnessError`` for an engine that nobody offers; everything else that is wrong becomes data.
     """
-    exporters = Exporters()
+    exporters = Exporters(interpreters=interpreters(suite, base))
     _check_export(suite, exporters)
     registered = {name: registry.named(registry.ENGINES_GROUP, name) for name in named_engines(suite)}
     for name in {name for entry in suite.exclude for name in entry.engine or ()}:
@@ -93,12 +90,23 @@ def survey(suite: Suite, base: Path, workshop: Workshop, told: Callable[[str], N
 
 
 def _check_export(suite: Suite, exporters: Exporters) -> None:
-    for name in suite.export:
-        if name not in exporters.names:
-            hint = f"known here: {', '.join(exporters.names)}"
-            raise HarnessError(
-                f"export: no exporter is called {name[:80]!r}{did_you_mean(name, exporters.names)}", hint
-            )
+    over = [
+        (f"configurations.{engine}.{name}.export", configuration.export)
+        for engine, named in suite.configurations.items()
+        for name, configuration in named.items()
+    ]
+    for place, settings in (("export", suite.export), *over):
+        for name in settings:
+            if name not in exporters.names:
+                hint = f"known here: {', '.join(exporters.names)}"
+                near = did_you_mean(name, exporters.names)
+                raise HarnessError(f"{place}: no exporter is called {name[:80]!r}{near}", hint)
+    known = (*registry.registered(registry.ENGINES_GROUP), *exporters.names)
+    for name in suite.interpreters:
+        if name not in known:
+            hint = f"known here: {', '.join(known)}"
+            near = did_you_mean(name, known)
+            raise HarnessError(f"interpreters: no engine or exporter is called {name[:80]!r}{near}", hint)
 
 
 def _adapted(entry: registry.Registered, facts: EngineFacts | Skipped | Failed) -> EngineFacts | Skipped | Failed:
@@ -143,20 +151,22 @@ def _model(name: str, workload: Workload, base: Path, workshop: Workshop, export
     artifact = Artifact(unknown.format, Precision.FP32, Path(), unknown.content_hash, 0)
     trouble = None
     try:
+        task = catalog.identified(workload.task, base)
         _check_trust(workload.source)
         if not exporters.begins(workload.source.kind):
             hint = "an ONNX file is given as `onnx: FILE`, a torch module as `torch: module:factory`"
             raise DataError(f"no route begins at a file of the format {workload.source.kind}", hint)
         path = _locate(name, workload.source, base, workshop, exporters)
         content_hash = _identify(workload.source, path, workshop, exporters)
-        size = 0 if workload.source.kind == FORMAT_TORCH_MODULE else hash_tree(path)[1]
+        size = hash_tree(path)[1] if workload.source.description() is None else 0
         artifact = Artifact(workload.source.kind, Precision.FP32, path, content_hash, size)
         unknown = Source(workload.source.kind, workload.source.reference, content_hash)
     except (HarnessError, OSError) as error:
         trouble = _trouble(Stage.IDENTIFY, error, workload.source.reference)
     selections = None
     try:
-        selections = datasets.resolve(workload.data.spec(), base) if workload.data else None
+        form = catalog.labels(workload.task)
+        selections = datasets.resolve(workload.data.spec(), base, form) if workload.data else None
     except (HarnessError, OSError, ValueError) as error:
         trouble = trouble or _trouble(Stage.PREPARE, error, f"the data of {name}")
     return Model(unknown, artifact, task, place, selections, trouble)
@@ -171,18 +181,19 @@ def _trouble(stage: Stage, error: Exception, what: str) -> Failed:
 
 
 def _check_trust(source: SourceModel) -> None:
-    if source.kind in _PICKLES and not source.trust:
+    if source.pickled and not source.trust:
         hint = "add `trust: true` to the source if you know where the file comes from"
         raise DataError(f"{source.reference} is a pickle, which runs code when it is opened", hint)
 
 
 def _locate(name: str, source: SourceModel, base: Path, workshop: Workshop, exporters: Exporters) -> Path:
-    if source.kind == FORMAT_TORCH_MODULE:
+    description = source.description()
+    if description is not None:
         folder = workshop.scratch / "sources"
         folder.mkdir(parents=True, exist_ok=True)
-        description = source.torch_description()
-        description["path"] = [str((base / place).absolute()) for place in description["path"]]
-        if description["weights"]:
+        if "path" in description:
+            description["path"] = [str((base / place).absolute()) for place in description["path"]]
+        if description["weights"] and description["weights"] != PRETRAINED:
             description["weights"] = str((base / description["weights"]).absolute())
         file = folder / f"{name}.json"
         file.write_text(json.dumps(description, sort_keys=True), encoding="utf-8")
@@ -204,7 +215,8 @@ def _fetched(source: SourceModel, workshop: Workshop, exporters: Exporters) -> P
                 if not exporters.overrides(exporter.name, "fetch"):
                     continue
                 job = jobs.FetchJob(exporter.target, source.reference, folder)
-                answer = in_child("fetch", job, jobs.TextAnswer, workshop, exporter.name)
+                place = exporters.place(exporter.name, workshop)
+                answer = in_child("fetch", job, jobs.TextAnswer, place, exporter.name)
                 if isinstance(answer, jobs.TextAnswer) and answer.text:
                     return {"file": str(Path(answer.text).relative_to(folder))}
                 if isinstance(answer, Failed):
@@ -223,7 +235,8 @@ def _identify(source: SourceModel, path: Path, workshop: Workshop, exporters: Ex
         if not exporters.overrides(exporter.name, "identify"):
             continue
         job = jobs.IdentifyJob(exporter.target, path)
-        answer = in_child("identify", job, jobs.TextAnswer, workshop, exporter.name)
+        place = exporters.place(exporter.name, workshop)
+        answer = in_child("identify", job, jobs.TextAnswer, place, exporter.name)
         if isinstance(answer, jobs.TextAnswer) and answer.text:
             return answer.text
         if isinstance(answer, Failed):

@@ -21,20 +21,38 @@ Format = str
 
 FORMAT_ULTRALYTICS: Format = "ultralytics"  # an Ultralytics checkpoint, a pickle
 FORMAT_TORCH_MODULE: Format = "torch-module"  # JSON naming a factory by import path
+FORMAT_TORCH_ZOO: Format = "torch-zoo"  # JSON naming a model of timm or torchvision
 FORMAT_TORCH_EXPORT: Format = "torch-export"  # .pt2 of torch.export
+FORMAT_TORCH_AOTI: Format = "torch-aoti"  # .pt2 of AOTInductor, compiled for one processor
+FORMAT_TORCHSCRIPT: Format = "torchscript"
 FORMAT_ONNX_FILE: Format = "onnx-file"  # as the user gave it: any batch, shapes not inferred
 FORMAT_ONNX: Format = "onnx"  # static shapes
+FORMAT_ONNX_SYMMETRIC: Format = "onnx-symmetric"  # static shapes, INT8 with zero points of 0 and float biases
 FORMAT_OPENVINO_IR: Format = "openvino-ir"
+FORMAT_TENSORRT: Format = "tensorrt-engine"  # built for one GPU by one TensorRT
+FORMAT_TENSORRT_WEAK: Format = "tensorrt-engine-weak"  # of a weakly typed network, which TensorRT 11 no longer builds
+FORMAT_TENSORRT_RTX: Format = "tensorrt-rtx-engine"  # of TensorRT for RTX
+FORMAT_KERAS_FILE: Format = "keras-file"  # .keras, as the user gave it
+FORMAT_SAVED_MODEL_FILE: Format = "saved-model-file"  # a folder, as the user gave it: any batch
+FORMAT_SAVED_MODEL: Format = "saved-model"  # static shapes
+FORMAT_TFLITE_FILE: Format = "tflite-file"  # as the user gave it
+FORMAT_TFLITE: Format = "tflite"  # static shapes
+FORMAT_EXECUTORCH: Format = "executorch"
+FORMAT_NCNN: Format = "ncnn"
+FORMAT_MNN: Format = "mnn"
 FORMAT_FAKE_SCRIPT: Format = "fake-script"  # JSON that scripts the fake engine
 FORMAT_FAKE: Format = "fake"
+FORMAT_FAKE_BUILT: Format = "fake-built"  # bound to its device
 
 
 class Precision(str, Enum):
     """What the weights and the arithmetic are."""
 
     FP32 = "fp32"
+    TF32 = "tf32"  # FP32 tensors, multiplied with 10 bits of mantissa
     FP16 = "fp16"
     BF16 = "bf16"
+    FP8 = "fp8"
     INT8 = "int8"
 
     def __str__(self) -> str:
@@ -138,7 +156,7 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Cell:
-    """One thing to measure. ``workload`` is a label; every other field is identity."""
+    """One thing to measure. ``workload`` and ``configuration`` are labels; every other field is identity."""
 
     workload: str
     source_hash: str
@@ -153,12 +171,14 @@ class Cell:
     streams: int | None = None  # None: one for latency, what the runtime recommends for throughput
     environment: str = "default"
     options: Mapping[str, Any] = field(default_factory=dict)
+    export: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by exporter of its route
+    configuration: str = "default"  # the suite's name for ``options`` and ``export``; a label
     evaluation_hash: str | None = None
     calibration_hash: str | None = None  # set only where the precision is calibrated
 
     def identity(self) -> dict[str, Any]:
         """Return the JSON-able fields that make this cell what it is: no version, path, preset, launch or seed."""
-        return {
+        identity = {
             "source": self.source_hash,
             "task": dict(self.task),
             "shape": list(self.shape),
@@ -174,6 +194,10 @@ class Cell:
             "streams": self.streams,
             "scenario": {"name": self.scenario.name, "parameters": dict(self.scenario.parameters)},
         }
+        # Absent where there is nothing to say, so that the usual cell keeps its name when keys are added here.
+        if self.export:
+            identity["export"] = {name: dict(options) for name, options in self.export.items()}
+        return identity
 
     @property
     def cell_id(self) -> str:
@@ -193,7 +217,9 @@ class Cell:
         threads = f"/t{self.threads}" if self.threads is not None else ""
         streams = f"/s{self.streams}" if self.streams is not None else ""
         environment = f"@{self.environment}" if self.environment != "default" else ""
-        head = f"{self.workload}/{self.engine}{environment}/{self.precision.value}/{self.device}"
+        configuration = f"+{self.configuration}" if self.configuration != "default" else ""
+        engine = f"{self.engine}{environment}{configuration}"
+        head = f"{self.workload}/{engine}/{self.precision.value}/{self.device}"
         return f"{head}/b{self.batch}{threads}{streams}/{self.scenario.name}"
 
 
@@ -250,7 +276,12 @@ class Execution:
     streams: int | Unknowable
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
-    flags: Mapping[str, str] = field(default_factory=dict)  # anything else worth showing: {"fused nodes": "112"}
+    operators: Mapping[str, int] | Unknowable = field(default_factory=lambda: Unknowable("the engine does not tell"))
+    """Executed operators by kind, in the runtime's own words; a fused one shows what it holds, as "Conv+Sigmoid+Mul"
+    or ``FusedConv``, where the runtime tells."""
+    graph_nodes: int | Unknowable = field(default_factory=lambda: Unknowable("the engine does not tell"))
+    """Operators of the graph as it was loaded, constants not counted, before the runtime changed it."""
+    flags: Mapping[str, str] = field(default_factory=dict)  # anything else worth showing: {"tf32": "off"}
 
 
 @dataclass(frozen=True)
@@ -386,6 +417,7 @@ class DeviceFacts:
     name: str  # as the suite says it: cpu, cuda:0, gpu.0
     description: str
     precisions: Mapping[str, Support]
+    on_request: bool = False  # only where it is named: ``device: auto`` leaves it out
 
 
 @dataclass(frozen=True)

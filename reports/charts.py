@@ -104,9 +104,12 @@ def items(chart: Chart) -> Sequence[Any]:
 
 
 def _dots(chart: DotChart, names: Sequence[RowName], canvas: Canvas) -> Figure:
-    values = [dot.value for dot in chart.dots] + [dot.second for dot in chart.dots if dot.second]
+    rule = [] if chart.rule is None else [chart.rule]
+    values = [dot.value for dot in chart.dots] + [dot.second for dot in chart.dots if dot.second] + rule
     bounds = [bound for dot in chart.dots for bound in (dot.low, dot.high) if bound is not None]
     figure, axes = _lines(canvas, len(chart.dots), chart.axis, _limits(values, bounds, log=chart.axis.log))
+    for level in rule:
+        axes.axvline(level, color=TOKENS["muted"], lw=1.1)
     for line, dot in enumerate(chart.dots):
         name = names[dot.row]
         colour = TOKENS[f"series-{name.series}"]

@@ -1,39 +1,53 @@
-"""What really ran: precision and device by share of the arithmetic, threads, route of the artifact, versions."""
+"""What the engine did: precision and device by share of the arithmetic, the graph, techniques, every row in full."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from harness.vocabulary import State, Unknowable
-from reports import units
+from reports import techniques, units
 from reports.model import Column, Line, Panel, Particulars, Section, Table, Value
+from results.techniques import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.vocabulary import Execution, NoiseReading
+    from harness.vocabulary import Execution, NoiseReading, TensorSpec
     from reports.field import Field
     from reports.model import RowName
+    from results.certificate import Certificate
     from results.row import Row
+    from results.techniques import Effect
 
 _NOT_TOLD = "not told"
+_LEAD = (
+    "Read back from each runtime, not taken from the suite. A row is a precision only where at least 90 % of its "
+    "multiply-accumulates ran at it, on the device asked for."
+)
 
 
-def what_ran(fields: Sequence[Field]) -> Section:
-    """Return what each runtime said about itself, beside what was asked of it."""
+def what_the_engine_did(fields: Sequence[Field], effects: Sequence[Effect]) -> Section:
+    """Return what each runtime said about itself, beside what was asked of it, and what its techniques gave."""
+    panels = (
+        panel
+        for field in fields
+        for panel in (_what_ran(field), techniques.graphs(field), techniques.given(field, effects))
+        if panel is not None
+    )
     return Section(
         id="executed",
-        title="What ran",
-        short="What ran",
-        lead="Read back from each runtime, not taken from the suite. A row is a precision only where at least 90 % of "
-        "its multiply-accumulates ran at it, on the device asked for.",
-        panels=tuple(_panel(field) for field in fields if any(row.execution or row.artifact for _, row in field)),
+        title="What the engine did",
+        short="Engine",
+        lead=f"{_LEAD} {techniques.READING}" if effects else _LEAD,
+        panels=tuple(panels),
         empty="No runtime could be asked what it executed.",
     )
 
 
-def _panel(field: Field) -> Panel:
+def _what_ran(field: Field) -> Panel | None:
     pairs = [(name, row) for name, row in field if row.execution or row.artifact]
+    if not pairs:
+        return None
     columns = (
         Column("asked", numeric=False),
         Column("at asked precision", "% of MACs"),
@@ -50,7 +64,7 @@ def _panel(field: Field) -> Panel:
         columns,
         tuple(_line(name, row) for name, row in pairs),
     )
-    return Panel(field.workload, (), (table,))
+    return Panel(field.workload, (), (table,), title="What ran")
 
 
 def _line(name: RowName, row: Row) -> Line:
@@ -115,16 +129,23 @@ def _count(value: int | Unknowable | None) -> Value:
     return Value(str(value), value)
 
 
-def particulars(name: RowName, row: Row) -> Particulars:
-    """Return every longer fact of one row, to unfold under its name."""
+def particulars(name: RowName, row: Row, effects: Sequence[Effect], labels: Mapping[str, str]) -> Particulars:
+    """Return every longer fact of one row, to unfold under its name; ``labels``: of every row, by variant id."""
     cells = ", ".join(f"{scenario} {cell_id[:12]}" for scenario, cell_id in sorted(row.cell_ids.items()))
     facts = [("row", row.label), ("variant", row.variant_id[:12]), ("cells", cells)]
+    if row.certificate:
+        facts.append(("certificate", f"sha256 {row.certificate.digest}"))
+    if row.cell.configuration != DEFAULT:
+        facts.append(("configuration", row.cell.configuration))
     if row.cell.options:
         facts.append(("options", _mapping(row.cell.options)))
+    facts += [(f"export options, {step}", _mapping(options)) for step, options in sorted(row.cell.export.items())]
+    facts += techniques.particulars(row, effects, labels)
     if row.versions:
         facts.append(("versions", _mapping(row.versions)))
     facts += _artifact(row)
     facts += _execution(row)
+    facts += _inputs(row.certificate)
     if row.agreement:
         agreement = row.agreement
         parts = (
@@ -178,6 +199,8 @@ def _execution(row: Row) -> list[tuple[str, str]]:
         ("MACs by precision", execution.macs_by_precision),
         ("threads", execution.threads),
         ("streams", execution.streams),
+        ("nodes loaded", execution.graph_nodes),
+        ("operators executed", execution.operators),
     )
     facts = [("device", execution.device)]
     for key, value in told:
@@ -185,11 +208,32 @@ def _execution(row: Row) -> list[tuple[str, str]]:
             facts.append((key, f"not told: {value.reason}"))
         elif isinstance(value, int):
             facts.append((key, str(value)))
+        elif key.startswith("operators"):
+            facts.append((key, ", ".join(techniques.ranked_kinds(value))))  # type: ignore[arg-type]  # counts
         elif key.startswith("MACs"):
             facts.append((key, share_text(value)))
         else:
             facts.append((key, _mapping(value)))
+    if execution.inputs or execution.outputs:
+        ends = (", ".join(map(_tensor, specs)) or "not told" for specs in (execution.inputs, execution.outputs))
+        facts.append(("boundary as read back", " → ".join(ends)))
     return [*facts, *((key, value) for key, value in sorted(execution.flags.items()))]
+
+
+def _tensor(spec: TensorSpec) -> str:
+    return f"{spec.name} {spec.dtype} {'×'.join(map(str, spec.shape))}"
+
+
+def _inputs(certificate: Certificate | None) -> list[tuple[str, str]]:
+    """Return which tensors and images a row was made with."""
+    if certificate is None:
+        return []
+    told = (
+        ("inputs in rotation", certificate.inputs),
+        ("evaluated on", certificate.evaluation),
+        ("calibrated on", certificate.calibration),
+    )
+    return [(key, f"{each.count:,}, sha256 {each.content_hash[:16]}") for key, each in told if each]
 
 
 def _mapping(values: Mapping[str, object]) -> str:

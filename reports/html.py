@@ -81,7 +81,8 @@ def _legend(chart: Chart, names: tuple[RowName, ...]) -> list[tuple[str, str, st
     by_shape = [(shape, "", precision) for precision, shape in sorted(shapes.items())]
     if isinstance(chart, DotChart):
         second = [("level-0", "", chart.second)] if chart.second else []
-        return [*by_shape, *doubted, *second]
+        rule = [("level-0", "", chart.rule_label)] if chart.rule is not None else []
+        return [*by_shape, *doubted, *second, *rule]
     if isinstance(chart, TailChart):
         return [(name.shape, f"s{name.series}{' hollow' if name.doubted else ''}", name.label) for name in shown]
     assert isinstance(chart, ScatterChart), "every kind of chart has a legend"

@@ -107,6 +107,8 @@ class DotChart:
     axis: Axis
     dots: tuple[Dot, ...]
     second: str = ""  # what the diagnostic is called
+    rule: float | None = None  # a reference level
+    rule_label: str = ""
 
 
 @dataclass(frozen=True)
@@ -233,12 +235,13 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Panel:
-    """One workload in one section."""
+    """One workload in one section; ``title`` tells several panels of one workload apart."""
 
     workload: str
     charts: tuple[Chart, ...] = ()
     tables: tuple[Table, ...] = ()
     notes: tuple[str, ...] = ()
+    title: str = ""
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,13 @@ _DISTINCTIONS: tuple[Callable[[Cell], str], ...] = (
     lambda cell: f"b{cell.batch}",
     lambda cell: "" if cell.threads is None else f"t{cell.threads}",
     lambda cell: "" if cell.environment == "default" else f"@{cell.environment}",
-    lambda cell: " ".join(f"{key}={value}" for key, value in sorted(cell.options.items())),
+    lambda cell: "" if cell.configuration == "default" else f"+{cell.configuration}",
+    # What a configuration sets is told by its name.
+    lambda cell: (
+        " ".join(f"{key}={value}" for key, value in sorted(cell.options.items()))
+        if cell.configuration == "default"
+        else ""
+    ),
 )
 
 

@@ -13,6 +13,7 @@ from reports.model import View
 from reports.names import named, ordered
 from reports.text import clamp
 from reports.verdict import caveats, verdict
+from results.techniques import effects, settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,6 +42,8 @@ def build(
     sequence = ordered(rows, standings)
     names = named(sequence, standings)
     groups = fields(sequence, names, standings)
+    labels = {name.variant_id: name.label for name in names}
+    given = effects(sequence, settings(manifest))
     plan = manifest.get("plan")
     plan = plan if isinstance(plan, dict) else {}
     suite = clamp(str(plan.get("suite", "")), 80)
@@ -68,9 +71,9 @@ def build(
             speed.throughput(groups),
             footprint.cold_start(groups),
             footprint.memory(groups),
-            execution.what_ran(groups),
+            execution.what_the_engine_did(groups, given),
         ),
-        particulars=tuple(execution.particulars(name, row) for group in groups for name, row in group),
+        particulars=tuple(execution.particulars(name, row, given, labels) for group in groups for name, row in group),
         coverage=coverage(groups, logs or {}),
         method=method(manifest, groups, records),
         downloads=downloads(str(manifest.get("run_id", "")), sequence),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness import proof
 from harness.vocabulary import Failed, Finding, Level, Skipped, State, Unknowable
 
 if TYPE_CHECKING:
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from results.launches import CellHistory
     from results.row import Row
 
-MAC_SHARE = 0.9
-"""Share of the multiply-accumulates that must run as asked for a row to be what it says."""
 MINIMUM_LAUNCHES = 5
 """Below this a row is shown as ``screening``: no rank, no recommendation."""
 MINIMUM_INPUTS = 64
@@ -42,53 +40,29 @@ def findings(evidence: Evidence) -> tuple[Finding, ...]:
     return tuple(sorted(found, key=lambda finding: not finding.unranked))
 
 
-def on_device(execution_key: str, device: str) -> bool:
-    """Return whether a device or provider name of a runtime means the device that the suite asked for.
-
-    ``gpu`` is any ``gpu.0``, ``gpu.0`` is not ``gpu.1``; ``CPUExecutionProvider`` is ``cpu``.
-    """
-    names = [re.fullmatch(r"([a-z_]+)\W?(\d*)", _plain(name)) for name in (execution_key, device)]
-    if None in names:
-        return _plain(execution_key) == _plain(device)
-    (kind, number), (asked_kind, asked_number) = (match.groups() for match in names if match)
-    return kind == asked_kind and (number == asked_number or not number or not asked_number)
-
-
-def _plain(name: str) -> str:
-    return name.casefold().removesuffix("executionprovider")
-
-
 def _placement(evidence: Evidence) -> Iterator[Finding]:
-    execution, asked = evidence.row.execution, evidence.row.cell.device
-    if execution is None or isinstance(execution.macs_by_device, Unknowable):
+    execution, cell = evidence.row.execution, evidence.row.cell
+    if execution is None:
         return
-    shares = execution.macs_by_device
-    there = sum(share for name, share in shares.items() if on_device(name, asked))
-    elsewhere = ", ".join(sorted(name for name in shares if not on_device(name, asked)))
-    if shares and there < MAC_SHARE:
-        message = f"fell back to {elsewhere}: {there:.0%} of the multiply-accumulates ran on {asked}"
-        yield Finding("fell-back", message, unranked=True)
-    elif isinstance(execution.nodes_by_device, Unknowable):
+    off = False
+    for difference in proof.differences(execution, cell.device, cell.precision):
+        off = off or difference.kind == "fell-back"
+        yield Finding(difference.kind, difference.message, unranked=True)
+    nodes = execution.nodes_by_device
+    if off or isinstance(nodes, Unknowable):
         return
-    else:
-        nodes = execution.nodes_by_device
-        away = sum(count for name, count in nodes.items() if not on_device(name, asked))
-        if away:
-            yield Finding("partial", f"{away} of {sum(nodes.values())} nodes ran elsewhere than on {asked}")
+    away = sum(count for name, count in nodes.items() if not proof.on_device(name, cell.device))
+    if away:
+        yield Finding("partial", f"{away} of {sum(nodes.values())} nodes ran elsewhere than on {cell.device}")
 
 
 def _precision(evidence: Evidence) -> Iterator[Finding]:
     execution, asked = evidence.row.execution, evidence.row.cell.precision.value
-    if execution is None or isinstance(execution.macs_by_precision, Unknowable) or not execution.macs_by_precision:
+    if execution is None or isinstance(execution.macs_by_precision, Unknowable):
         return
     shares = execution.macs_by_precision
-    there = shares.get(asked, 0.0)
     others = {name: share for name, share in shares.items() if name != asked and share > 0}
-    if there < MAC_SHARE:
-        main = max(others, key=others.__getitem__, default="nothing")
-        message = f"ran {main}: {there:.0%} of the multiply-accumulates ran at {asked}"
-        yield Finding("other-precision", message, unranked=True)
-    elif others:
+    if others and shares.get(asked, 0.0) >= proof.MAC_SHARE:
         listed = ", ".join(f"{share:.1%} at {name}" for name, share in sorted(others.items()))
         yield Finding("partial", f"of the multiply-accumulates {listed} instead of {asked}")
 

@@ -52,7 +52,12 @@ def throughput(launches: Sequence[Measured]) -> Throughput:
     rates = [_items_per_s(launch) for launch in launches]
     timings = [launch.record.timing for launch in launches]
     streams = next((timing.streams for timing in timings if timing is not None), 0)
-    return Throughput(rate_interval(rates), streams or len(np.unique(launches[0].samples.stream)))
+    return Throughput(
+        items_per_s=rate_interval(rates),
+        streams=streams or len(np.unique(launches[0].samples.stream)),
+        launch_rates=tuple(rates),
+        launch_indices=tuple(launch.record.launch.index for launch in launches),
+    )
 
 
 def cold_start(records: Sequence[Record]) -> ColdStart | None:
@@ -79,6 +84,7 @@ def memory_use(records: Sequence[Record]) -> MemoryUse | None:
         first=median(memory.first_bytes for memory in read),
         peak=median(memory.peak_bytes for memory in read),
         launches=len(read),
+        launch_peaks=tuple(float(memory.peak_bytes) for memory in read),
     )
 
 

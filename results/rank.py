@@ -36,7 +36,7 @@ def _standing(name: str, group: Sequence[Row]) -> Standing:
     able = {row.variant_id: row for row in group if row.ranked}
     replicated = {key: row for key, row in able.items() if _latency(row).host_to_host.launches >= MINIMUM_LAUNCHES}
     ranked = replicated or able
-    medians = {key: _by_launch(_latency(row)) for key, row in ranked.items()}
+    medians = {key: by_launch(_latency(row)) for key, row in ranked.items()}
     order = sorted(ranked, key=lambda key: (_latency(ranked[key]).host_to_host.estimate, key))
     best = not_worse_than_best(medians)
     return Standing(
@@ -46,7 +46,7 @@ def _standing(name: str, group: Sequence[Row]) -> Standing:
         frontier=_frontier([ranked[key] for key in order]),
         excluded=tuple(row.variant_id for row in group if row.variant_id not in ranked),
         screening=bool(able) and not replicated,
-        ratio_to_best={key: _ratio(medians[best[0]], medians[key]) for key in order},
+        ratio_to_best={key: launch_ratio(medians[best[0]], medians[key]) for key in order},
     )
 
 
@@ -67,17 +67,21 @@ def _frontier(ordered: Sequence[Row]) -> tuple[str, ...]:
     return tuple(frontier)
 
 
-def _ratio(best: Mapping[int, float], other: Mapping[int, float]) -> Interval:
-    """Return how much slower ``other`` is than ``best``: paired by round where they share two, else Welch."""
-    shared = len(best.keys() & other.keys())
+def launch_ratio(base: Mapping[int, float], other: Mapping[int, float]) -> Interval:
+    """Return other / base of values by launch, paired by round where they share two, else Welch.
+
+    Of latencies it is how much slower ``other`` is. Raises ``ValueError`` for a value that is not positive.
+    """
+    shared = len(base.keys() & other.keys())
     if shared >= 2:
-        ratio = paired_log_ratio(best, other)
+        ratio = paired_log_ratio(base, other)
         return Interval(ratio.estimate, ratio.low, ratio.high, shared)
-    ratio = welch_log_ratio(list(best.values()), list(other.values()))
-    return Interval(ratio.estimate, ratio.low, ratio.high, min(len(best), len(other)))
+    ratio = welch_log_ratio(list(base.values()), list(other.values()))
+    return Interval(ratio.estimate, ratio.low, ratio.high, min(len(base), len(other)))
 
 
-def _by_launch(latency: Latency) -> dict[int, float]:
+def by_launch(latency: Latency) -> dict[int, float]:
+    """Return the median of each launch by its index; launches of one index ran in the same round."""
     indices = latency.launch_indices or tuple(range(len(latency.launch_medians_ns)))
     return dict(zip(indices, latency.launch_medians_ns, strict=True))
 

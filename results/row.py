@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.vocabulary import Agreement, Artifact, Cell, Execution, Finding, NoiseReading, Outcome
+    from results.certificate import Certificate
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class Throughput:
 
     items_per_s: Interval
     streams: int
+    launch_rates: tuple[float, ...] = ()
+    launch_indices: tuple[int, ...] = ()  # which replicate each rate is of
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ class MemoryUse:
     first: float
     peak: float
     launches: int
+    launch_peaks: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,7 @@ class Row:
     versions: Mapping[str, str] = field(default_factory=dict)
     noise: Mapping[str, NoiseReading] = field(default_factory=dict)  # the worst reading per detector
     findings: tuple[Finding, ...] = ()
+    certificate: Certificate | None = None  # None: no launch completed
 
     @property
     def ranked(self) -> bool:

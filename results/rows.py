@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.vocabulary import Completed, Failed, Level, Skipped
 from results.accuracy import TARGET, Evaluated, compared
+from results.certificate import certify
 from results.findings import Evidence, findings
 from results.launches import CellHistory, histories
 from results.measures import cold_start, latency, memory_use, throughput, worst_noise
@@ -35,7 +36,7 @@ def rows(store: RunStore, target: float = TARGET) -> tuple[Row, ...]:
         by_variant[history.planned.cell.variant_id].append(history)
     labels = _labels({key: group[0].planned.cell for key, group in by_variant.items()})
     drafts = [_draft(key, group, labels[key]) for key, group in by_variant.items()]
-    judged = _with_accuracy(store, drafts, by_variant, target)
+    judged = _with_accuracy(store, _certified(store, drafts, by_variant), by_variant, target)
     return tuple(
         replace(row, findings=findings(_evidence(store.manifest, row, by_variant[row.variant_id]))) for row in judged
     )
@@ -70,6 +71,22 @@ def _draft(variant_id: str, group: Sequence[CellHistory], label: str) -> Row:
         versions={name: version for record in records for name, version in record.versions.items()},
         noise=worst_noise(watched.completed) if watched else {},
     )
+
+
+def _certified(store: RunStore, drafts: Sequence[Row], by_variant: Mapping[str, Sequence[CellHistory]]) -> list[Row]:
+    texts = {_attempt(record): text for record, text in zip(store.records(), store.digests(), strict=True)}
+    certified = []
+    for row in drafts:
+        launches = [
+            (record, texts[_attempt(record)]) for history in by_variant[row.variant_id] for record in history.completed
+        ]
+        calibrated = _at(store.manifest, "workloads", row.cell.workload).get("calibration_images", 0)
+        certified.append(replace(row, certificate=certify(launches, calibrated)))
+    return certified
+
+
+def _attempt(record: Record) -> tuple[str, int, int]:
+    return record.cell_id, record.launch.index, record.launch.attempt
 
 
 def _with_accuracy(
@@ -140,5 +157,6 @@ def _labels(cells: Mapping[str, Cell]) -> dict[str, str]:
 
 def _label(cell: Cell) -> str:
     environment = f"@{cell.environment}" if cell.environment != "default" else ""
+    configuration = f"+{cell.configuration}" if cell.configuration != "default" else ""
     threads = f" t{cell.threads}" if cell.threads is not None else ""
-    return f"{cell.engine}{environment} {cell.precision.value} {cell.device} b{cell.batch}{threads}"
+    return f"{cell.engine}{environment}{configuration} {cell.precision.value} {cell.device} b{cell.batch}{threads}"

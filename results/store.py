@@ -25,7 +25,7 @@ from ulid import ULID
 from harness.codec import CodecError, decode, encode
 from harness.errors import StoreError
 from harness.measure.samples import Samples
-from harness.vocabulary import SCHEMA_VERSION, Cell, Launch, Plan, Record, SamplesRef
+from harness.vocabulary import SCHEMA_VERSION, Cell, Launch, Plan, Record, SamplesRef, digest
 from results.files import explained, sync, write_whole
 from results.journal import Journal, content_id
 
@@ -212,6 +212,12 @@ class RunStore:
         """Return every terminal record, oldest first; a correction stands in the place of what it supersedes."""
         self._refresh()
         return tuple(self._records)
+
+    def digests(self) -> tuple[str, ...]:
+        """Return the SHA-256 of the journal's text of each of ``records()``; its line begins with 16 digits of it."""
+        self._refresh()
+        texts = {self._place[e.digest]: e.payload for e in self._journal.entries if e.digest in self._place}
+        return tuple(digest(texts[index]) for index in range(len(self._records)))
 
     def attempts(self) -> tuple[Attempt, ...]:
         """Return every launch attempt that was begun, oldest first."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from harness.codec import encode
 from harness.vocabulary import Completed, Failed
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ SCENARIOS = ("latency", "throughput", "memory", "accuracy", "prove")
 
 _INTEGERS = {"batch", "threads", "latency_launches", "latency_iterations", "throughput_streams", "accuracy_images"}
 _TEXTS = {
-    *("workload", "engine", "environment", "precision", "device", "options", "engine_version", "findings"),
-    *("accuracy_metric", "accuracy_reference", "accuracy_verdict", "variant_id"),
+    *("workload", "engine", "environment", "configuration", "precision", "device", "options", "engine_version"),
+    *("findings", "accuracy_metric", "accuracy_reference", "accuracy_verdict", "certificate_sha256", "variant_id"),
 }
 
 
@@ -50,9 +51,15 @@ def to_csv(rows: Sequence[Row]) -> str:
 
 
 def to_json(rows: Sequence[Row]) -> str:
-    """Return the table as a JSON array of objects, one per row; ``null`` where nothing was measured, never NaN."""
+    """Return the table as a JSON array of objects, one per row; ``null`` where nothing was measured, never NaN.
+
+    ``certificate``, which no flat table has room for, is what ``certificate_sha256`` is the digest of.
+    """
     columns = _columns(rows)
-    lines = [{name: line.get(name) for name in columns} for line in map(_line, rows)]
+    lines = [
+        {**{name: line.get(name) for name in columns}, "certificate": encode(row.certificate)}
+        for row, line in zip(rows, map(_line, rows), strict=True)
+    ]
     return json.dumps(lines, ensure_ascii=False, allow_nan=False, indent=1)
 
 
@@ -76,6 +83,7 @@ def _line(row: Row) -> dict[str, Any]:
         "workload": cell.workload,
         "engine": cell.engine,
         "environment": cell.environment,
+        "configuration": cell.configuration,
         "precision": cell.precision.value,
         "device": cell.device,
         "batch": cell.batch,
@@ -92,6 +100,7 @@ def _line(row: Row) -> dict[str, Any]:
         **_accuracy(row),
         "artifact_mib": row.artifact.size_bytes / (1 << 20) if row.artifact else None,
         "findings": "; ".join(f"{finding.kind}: {finding.message}" for finding in row.findings) or None,
+        "certificate_sha256": row.certificate.digest if row.certificate else None,
         "variant_id": row.variant_id,
     }
 

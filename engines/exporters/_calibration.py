@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Batches(Sequence[dict[str, np.ndarray]]):
-    """Item i is ``{input name: float32 (batch, C, H, W)}``, read from disk when asked for.
+    """Item i is ``{input name: float32 (batch, C, H, W)}``, or channels last as the model has it, read when asked for.
 
     The last batch is filled up with the first images. Raises ``ExportFailed`` where the model has several inputs or
     the images are not of its shape.
@@ -32,6 +32,8 @@ class Batches(Sequence[dict[str, np.ndarray]]):
         self._name, self._batch = source.inputs[0].name, source.inputs[0].shape[0]
         self._images = np.load(self.calibration.path, mmap_mode="r")
         item = source.inputs[0].shape[1:]
+        if len(item) == 3 and self._images.shape[1:] != item == (*self._images.shape[2:], self._images.shape[1]):
+            self._images = np.moveaxis(self._images, 1, -1)  # the model takes channels last; still read when asked for
         if self._images.shape[1:] != item or self._images.dtype != np.float32 or not len(self._images):
             found = f"{self._images.dtype} {self._images.shape}"
             raise ExportFailed(f"the calibration images are {found}, the model takes float32 (N, {item})")

@@ -63,7 +63,7 @@ def export(model: Traceable, spec: ExportSpec, destination: Path) -> Exported:
                 f"it must run on one float32 {tuple(given.shape)} tensor, without control flow that depends on values"
             )
             raise ExportFailed(f"torch.export failed: {type(error).__name__}: {error}", hint) from error
-    _check(expected, found)
+    check(expected, found)
     torch.export.save(program, destination / ENTRY)
     inputs = (TensorSpec(model.input_name, "float32", tuple(given.shape)),)
     outputs = tuple(
@@ -101,7 +101,7 @@ def _leaves(value: Any) -> list[Any]:
     return [] if value is None else [value]
 
 
-def _check(expected: tuple[Any, ...], found: tuple[Any, ...]) -> None:
+def check(expected: tuple[Any, ...], found: tuple[Any, ...]) -> None:
     torch = require("torch")
     if not expected:
         raise ExportFailed("the model returned no tensor", "its forward must return a tensor, or tensors in a tuple")

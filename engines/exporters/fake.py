@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from harness.engine import Exported, Exporter, ExportSpec
 from harness.errors import ExportFailed
-from harness.vocabulary import FORMAT_FAKE, FORMAT_FAKE_SCRIPT, Artifact, Precision, TensorSpec
+from harness.vocabulary import FORMAT_FAKE, FORMAT_FAKE_BUILT, FORMAT_FAKE_SCRIPT, Artifact, Precision, TensorSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -48,6 +49,26 @@ class FakeQuantiser(Exporter):
         (destination / "model.json").write_text(json.dumps(script), encoding="utf-8")
         images = f"calibrated on {spec.calibration.images} images" if spec.calibration else "rounded, not calibrated"
         return Exported("model.json", source.inputs, source.outputs, (images,))
+
+
+class FakeBuilder(Exporter):
+    """Build an artifact for its device: each build of one model differs in speed, as those of real builders do."""
+
+    name = "fake-builder"
+    source, target = FORMAT_FAKE, FORMAT_FAKE_BUILT
+    precisions, keeps = frozenset({Precision.FP32}), frozenset({Precision.INT8, Precision.FP16})
+    bound = True
+
+    def binding(self, device: str) -> Mapping[str, str]:
+        return {"device": device}
+
+    def export(self, source: Artifact, spec: ExportSpec, destination: Path) -> Exported:
+        script = json.loads(source.path.read_text(encoding="utf-8"))
+        _fault(script.get("build_fault", ""))
+        slower_us = script.get("builds_us", [0.0])
+        built = script | {"device": spec.device, "slower_us": slower_us[spec.build % len(slower_us)]}
+        (destination / "model.json").write_text(json.dumps(built), encoding="utf-8")
+        return Exported("model.json", source.inputs, source.outputs, (f"build {spec.build} for {spec.device}",))
 
 
 def _fault(kind: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.engine import Exported, Exporter
-from harness.errors import EngineUnavailable
+from harness.errors import EngineUnavailable, ExportFailed
 from harness.vocabulary import FORMAT_ONNX, Precision
 
 if TYPE_CHECKING:
@@ -26,19 +26,23 @@ class OnnxFloat16(Exporter):
     install: ClassVar[str] = "pip install 'inference-harness[onnx]'"
 
     def export(self, source: Artifact, spec: ExportSpec, destination: Path) -> Exported:  # noqa: ARG002 - in the source
-        """Convert weights and activations. Raises ``EngineUnavailable``."""
+        """Convert weights and activations. Raises ``EngineUnavailable`` or ``ExportFailed``."""
         try:
             import onnx
             from onnxruntime.transformers.float16 import convert_float_to_float16
             from onnxruntime.transformers.onnx_model import OnnxModel
         except ImportError as error:
             raise EngineUnavailable(f"onnx-fp16 cannot import what it needs: {error}", self.install) from error
-        model = convert_float_to_float16(onnx.load(source.path), keep_io_types=True)
-        _drop_repeated(model.graph.node)
-        _drop_repeated(model.graph.value_info)
-        converted = OnnxModel(model)
-        converted.topological_sort()  # casts were appended at the end
-        onnx.checker.check_model(converted.model)
+        try:
+            model = convert_float_to_float16(onnx.load(source.path), keep_io_types=True)
+            _drop_repeated(model.graph.node)
+            _drop_repeated(model.graph.value_info)
+            converted = OnnxModel(model)
+            converted.topological_sort()  # casts were appended at the end
+            onnx.checker.check_model(converted.model)
+        except Exception as error:  # protobuf's, the checker's and the converter's own classes
+            hint = "the message names the operator or the part of the file that cannot be converted"
+            raise ExportFailed(f"{source.path.name} cannot be made float16: {error}", hint) from error
         onnx.save(converted.model, destination / "model.onnx")
         casts = sum(node.op_type == "Cast" for node in converted.model.graph.node)
         notes = (f"inputs and outputs kept in float32, {casts} casts",)

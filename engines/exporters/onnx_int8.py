@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from engines.exporters._calibration import Batches, options
 from harness.engine import Exported, Exporter
 from harness.errors import EngineUnavailable, ExportFailed
-from harness.vocabulary import FORMAT_ONNX, Precision
+from harness.vocabulary import FORMAT_ONNX, FORMAT_ONNX_SYMMETRIC, Precision
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,10 @@ _DEFAULTS: Mapping[str, Any] = {
     "exclude": (),  # regular expressions; a node whose whole name matches stays in float
     "keep_last": True,
     "reduce_range": True,
+    "symmetric": False,  # zero points of 0, so signed activations, and biases left in float
 }
+# A bias of 32 bits would need a DequantizeLinear that TensorRT does not take: it fuses a float one into the layer.
+_SYMMETRIC = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}
 
 
 class OnnxInt8(Exporter):
@@ -52,6 +55,7 @@ class OnnxInt8(Exporter):
     calibrated: ClassVar[frozenset[Precision]] = frozenset({Precision.INT8})
     distributions: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime")
     install: ClassVar[str] = "pip install 'inference-harness[onnx]'"
+    defaults: ClassVar[Mapping[str, Any]] = _DEFAULTS
 
     def export(self, source: Artifact, spec: ExportSpec, destination: Path) -> Exported:
         """Fold, calibrate, quantise. Raises ``EngineUnavailable`` or ``ExportFailed``."""
@@ -61,7 +65,7 @@ class OnnxInt8(Exporter):
             from onnxruntime.quantization.shape_inference import quant_pre_process
         except ImportError as error:
             raise EngineUnavailable(f"onnx-int8 cannot import what it needs: {error}", self.install) from error
-        chosen = options(self.name, spec.options, _DEFAULTS)
+        chosen = options(self.name, spec.options, self.defaults)
         if chosen["method"] not in _METHODS:
             raise ExportFailed(f"there is no method {chosen['method']!r}", f"use one of {', '.join(_METHODS)}")
         batches = Batches(source, spec)
@@ -80,15 +84,27 @@ class OnnxInt8(Exporter):
             op_types_to_quantize=[*chosen["op_types"], *_LIMITERS],
             per_channel=True,
             reduce_range=chosen["reduce_range"],
-            activation_type=quantization.QuantType.QUInt8,
+            activation_type=quantization.QuantType.QInt8 if chosen["symmetric"] else quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             nodes_to_exclude=sorted(kept),
             calibrate_method=quantization.CalibrationMethod[_METHODS[chosen["method"]]],
-            extra_options=_calibrator(chosen),
+            extra_options={**_calibrator(chosen), **(_SYMMETRIC if chosen["symmetric"] else {})},
         )
         folded.unlink()
         notes = (batches.note(chosen["method"]), *_notes(onnx.load(written).graph, chosen), *_why(kept))
         return Exported("model.onnx", source.inputs, source.outputs, notes)
+
+
+class OnnxInt8Symmetric(OnnxInt8):
+    """The same with zero points of 0 and weights on all 8 bits, as TensorRT asks for: a format of its own.
+
+    On a CPU it would be the worse artifact: half of the range of what follows a ReLU is unused, and the sums of x86
+    without VNNI saturate.
+    """
+
+    name: ClassVar[str] = "onnx-int8-symmetric"
+    target: ClassVar[Format] = FORMAT_ONNX_SYMMETRIC
+    defaults: ClassVar[Mapping[str, Any]] = {**_DEFAULTS, "symmetric": True, "reduce_range": False}
 
 
 def _modern(onnx: Any, model: Any) -> Any:
@@ -192,4 +208,5 @@ def _notes(graph: Any, chosen: Mapping[str, Any]) -> tuple[str, ...]:
         raise ExportFailed(f"the model has no {' or '.join(chosen['op_types'])} to quantise", "set `op_types`")
     counts = ", ".join(f"{done[op]} of {count} {op}" for op, count in sorted(total.items()))
     bits = "7 bits" if chosen["reduce_range"] else "8 bits"
-    return (f"QDQ of {counts}: unsigned activations, weights per channel on {bits}",)
+    activations = "signed activations without zero points" if chosen["symmetric"] else "unsigned activations"
+    return (f"QDQ of {counts}: {activations}, weights per channel on {bits}",)

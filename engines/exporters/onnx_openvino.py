@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.engine import Exported, Exporter
@@ -18,14 +19,14 @@ if TYPE_CHECKING:
 class OnnxToOpenVINO(Exporter):
     """Writes ``model.xml`` and ``model.bin``; names and shapes stay as the source's.
 
-    What a device computes in is asked at load, by a hint, so FP32 and BF16 give the same float32 weights. FP16 stores
-    its weights in 16 bits: a device that computes in float16 rounds them so anyway.
+    What a device computes in is asked at load, by a hint, so that BF16 is loaded from the float32 IR. FP16 stores its
+    weights in 16 bits: a device that computes in float16 rounds them so anyway.
     """
 
     name: ClassVar[str] = "onnx-openvino"
     source: ClassVar[Format] = FORMAT_ONNX
     target: ClassVar[Format] = FORMAT_OPENVINO_IR
-    precisions: ClassVar[frozenset[Precision]] = frozenset({Precision.FP32, Precision.FP16, Precision.BF16})
+    precisions: ClassVar[frozenset[Precision]] = frozenset({Precision.FP32, Precision.FP16})
     distributions: ClassVar[tuple[str, ...]] = ("openvino",)
     install: ClassVar[str] = "pip install 'inference-harness[openvino]'"
 
@@ -39,12 +40,21 @@ class OnnxToOpenVINO(Exporter):
             # Unlike ``Core.read_model`` it also simplifies: shapes folded, activations recognised.
             model = openvino.convert_model(source.path)
         except Exception as error:  # the converter's own classes, which derive from nothing else
-            hint = "the message names the operator that OpenVINO's ONNX frontend does not translate"
-            raise ExportFailed(f"OpenVINO cannot read {source.path.name}: {error}", hint) from error
+            raise _refused(str(error), source.path.name) from error
         openvino.save_model(model, destination / "model.xml", compress_to_fp16=spec.precision is Precision.FP16)
-        notes = {
-            Precision.FP32: (),
-            Precision.FP16: ("weights stored in float16",),
-            Precision.BF16: ("the IR holds float32; the hint given at load makes it bfloat16",),
-        }
-        return Exported("model.xml", source.inputs, source.outputs, notes[spec.precision])
+        notes = ("weights stored in float16",) if spec.precision is Precision.FP16 else ()
+        return Exported("model.xml", source.inputs, source.outputs, notes)
+
+
+def _refused(text: str, name: str) -> ExportFailed:
+    """Return the error for what the converter says, without the places in its source."""
+    unknown = re.search(r"No conversion rule found for operations: (.+)", text)
+    if unknown:
+        hint = "export the model without it: OpenVINO's ONNX frontend does not translate it"
+        return ExportFailed(f"OpenVINO does not know {unknown[1].strip()} of {name}", hint)
+    if "can't be parsed" in text:
+        return ExportFailed(f"OpenVINO cannot read {name} as ONNX", "was it cut off while it was copied? make it again")
+    lines = [
+        line.strip() for line in text.splitlines() if line.strip() and not line.startswith(("Check '", "FrontEnd"))
+    ]
+    return ExportFailed(f"OpenVINO cannot convert {name}: {' '.join(lines)}", "the message names what it does not take")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 import sys
@@ -10,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from engines.exporters import _torch
+from engines.exporters import _torch, _torch_weights
 from harness.engine import Exporter
 from harness.errors import DataError, ExportFailed
-from harness.vocabulary import FORMAT_TORCH_EXPORT, FORMAT_TORCH_MODULE, canonical_json
+from harness.vocabulary import FORMAT_TORCH_EXPORT, FORMAT_TORCH_MODULE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,17 +59,12 @@ class TorchModule(Exporter):
         A retrained model is another source; a moved weights file is the same. Raises as ``export`` does.
         """
         description = _read(source)
-        torch = _torch.require("torch")
         head = {
             "factory": description.factory,
             "arguments": description.arguments,
             "note": description.fingerprint_note,
         }
-        sha256 = hashlib.sha256(canonical_json(head).encode())
-        for name, value in sorted(_build(description).state_dict().items()):
-            sha256.update(canonical_json([name, str(value.dtype), list(value.shape)]).encode())
-            sha256.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-        return sha256.hexdigest()
+        return _torch_weights.fingerprint(head, _build(description))
 
 
 def _read(path: Path) -> _Description:
@@ -88,14 +82,11 @@ def _build(description: _Description) -> Any:
     for folder in reversed(description.path):
         if folder not in sys.path:
             sys.path.insert(0, folder)  # an exporter has its process to itself
-    # A factory that draws its weights must draw the same in every process, or each run would measure another model.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        module = _call(description.factory, _resolved(description.arguments))
+    module = _torch_weights.seeded(lambda: _call(description.factory, _resolved(description.arguments)))
     if not isinstance(module, torch.nn.Module):
         raise ExportFailed(f"{description.factory} returned a {type(module).__name__}", "return a torch.nn.Module")
     if description.weights is not None:
-        _load_weights(module, Path(description.weights))
+        _torch_weights.load(module, Path(description.weights))
     return module.float().eval().requires_grad_(requires_grad=False)
 
 
@@ -125,14 +116,3 @@ def _call(target: str, arguments: Mapping[str, Any]) -> Any:
         return found(**arguments)
     except Exception as error:  # a user's code raises whatever it likes
         raise ExportFailed(f"{target} raised {type(error).__name__}: {error}", "check its `arguments`") from error
-
-
-def _load_weights(module: Any, path: Path) -> None:
-    torch = _torch.require("torch")
-    try:
-        module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except OSError as error:
-        raise DataError(f"cannot read weights: {error}", "`weights` is relative to the suite file") from error
-    except Exception as error:  # unpickling and torch's key check raise several classes
-        hint = "save it with torch.save(model.state_dict(), path); nothing but tensors is loaded"
-        raise DataError(f"{path} holds no state dict of this module: {error}", hint) from error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import harness
-from harness.cli import cache, doctor, plan, report, run, suites, take
+from harness.cli import cache, doctor, plan, report, run, suites, take, verify
 from harness.cli.console import errors, say
 from harness.cli.exit_codes import ExitCode
 from harness.errors import HarnessError
@@ -36,6 +36,7 @@ app.command("report")(report.report)
 app.command("doctor")(doctor.doctor)
 app.command("rerun")(run.rerun)
 app.command("take")(take.take)
+app.command("verify")(verify.verify)
 app.add_typer(suites.app, name="suite")
 app.add_typer(cache.app, name="cache")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import harness
 from harness import codec, jobs, plan, policy, registry, runner
+from harness import prepare as preparing
 from harness import survey as surveying
 from harness.artifacts import Exporters, Workshop, in_child
 from harness.cache import Cache, default_root
@@ -63,7 +65,7 @@ def look(suite: Suite, base: Path, workshop: Workshop, told: Callable[[str], Non
     """Survey and plan. Raises ``HarnessError`` for what no plan can be made of."""
     found = surveying.survey(suite, base, workshop, told)
     workloads = {name: _facts(suite, name, model) for name, model in found.models.items()}
-    exporters = Exporters()
+    exporters = Exporters(interpreters=surveying.interpreters(suite, base))
     made = plan.expand(_relevant(suite), workloads, _capabilities(found), exporters.route)
     return Campaign(suite, base, found, made, workshop)
 
@@ -74,7 +76,7 @@ def _relevant(suite: Suite) -> Suite:
     idle = registry.registered(registry.ENGINES_GROUP).keys() - set(named)
     kept = {
         key: {engine: value for engine, value in getattr(suite, key).items() if engine not in idle}
-        for key in ("options", "interpreters")
+        for key in ("options", "configurations")
     }
     return suite.model_copy(update=kept)
 
@@ -103,7 +105,9 @@ def _capabilities(found: Survey) -> dict[str, Capability]:
             capabilities[name] = Capability(facts, (), None)
             continue
         engine = registry.engine(found.registered[name].target)
-        capabilities[name] = Capability(facts, engine.formats, engine.options)
+        capabilities[name] = Capability(
+            facts, engine.formats, engine.options, functools.partial(preparing.wanted, engine)
+        )
     return capabilities
 
 
@@ -202,7 +206,7 @@ def check_unchanged(campaign: Campaign, store: RunStore) -> None:
 def prepared(campaign: Campaign, cells: Sequence[Cell], told: Callable[[str], None]) -> Mapping[str, Any]:
     """Return a bench, or why there is none, for every variant among ``cells``."""
     settings = Settings(
-        export=campaign.suite.export,
+        builds=campaign.suite.builds,
         interpreters=surveying.interpreters(campaign.suite, campaign.base),
         seed=campaign.suite.seed,
         timeout_s=campaign.suite.timeout,
@@ -229,6 +233,7 @@ def setting(campaign: Campaign, store: RunStore, benches: Mapping[str, Any]) -> 
         limits={planned.cell.cell_id: plan.limits(planned, campaign.suite) for planned in campaign.plan.cells},
         timeout_s=campaign.suite.timeout,
         strict=campaign.suite.fallback == "strict",
+        warm=campaign.suite.cache == "warm",
         interpreters=surveying.interpreters(campaign.suite, campaign.base),
         task_places=places,
     )

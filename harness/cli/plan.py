@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +15,7 @@ from harness.cli import campaign as campaigns
 from harness.cli.arguments import Only, Preset, Set, SuiteName, overrides
 from harness.cli.console import as_json, out, say
 from harness.cli.progress import duration, reporter
-from harness.vocabulary import Failed, Level
+from harness.vocabulary import Failed, Level, Skipped
 
 if TYPE_CHECKING:
     from harness.cli.campaign import Campaign
@@ -65,10 +66,21 @@ def plan(
     table.add_column("launches", justify="right")
     table.add_column("each", justify="right")
     table.add_column("")
+    rows: dict[str, list[Skipped | None]] = defaultdict(list)
+    for planned in made.cells:
+        rows[planned.cell.variant_id].append(planned.skipped)
+    told: set[str] = set()
     for planned in made.cells:
         if planned.skipped is not None:
+            # One line for all scenarios of a row that are skipped for one reason.
+            among = rows[planned.cell.variant_id]
+            whole = len(among) > 1 and set(among) == {planned.skipped}
+            if whole and planned.cell.variant_id in told:
+                continue
+            told.add(planned.cell.variant_id)
             hint = f" ({planned.skipped.hint})" if planned.skipped.hint else ""
-            table.add_row(Text(planned.cell.label), "–", "–", Text(f"skipped: {planned.skipped.reason}{hint}"))
+            label = f"{planned.cell.label.rpartition('/')[0]}/*" if whole else planned.cell.label
+            table.add_row(Text(label), "–", "–", Text(f"skipped: {planned.skipped.reason}{hint}"))
             continue
         mark = "emulated" if planned.level is Level.EMULATED else ""
         table.add_row(Text(planned.cell.label), str(planned.launches), duration(planned.seconds), mark)

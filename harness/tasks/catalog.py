@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from harness import codec
 from harness.errors import HarnessError
-from harness.tasks.custom import Customised
+from harness.tasks.custom import Customised, source_hash
 from harness.tasks.parameters import TaskParameters, suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from harness.tasks.task import Task
 
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 _TASKS = {
     "classify": ("harness.tasks.classify", "ClassifyParameters", "Classify"),
     "detect": ("harness.tasks.detect", "DetectParameters", "Detect"),
+    "obb": ("harness.tasks.obb", "ObbParameters", "Obb"),
+    "pose": ("harness.tasks.pose", "PoseParameters", "Pose"),
     "raw": ("harness.tasks.raw", "RawParameters", "Raw"),
+    "segment": ("harness.tasks.segment", "SegmentParameters", "Segment"),
 }
 
 NAMES = tuple(sorted(_TASKS))
@@ -53,11 +57,30 @@ def validate(spec: Mapping[str, Any]) -> TaskParameters:
 def create(spec: Mapping[str, Any]) -> Task:
     """Return the task of a spec. Raises as ``validate``, and where the user's post-processing cannot be imported."""
     chosen = validate(spec)
-    task = _entry(spec["name"])[1](chosen)
+    make: Callable[[Any], Task] = _entry(spec["name"])[1]
+    task = make(chosen)
     return task if chosen.postprocess is None and chosen.metric is None else Customised(task, chosen)
 
 
-def _entry(name: str) -> tuple[type[TaskParameters], Callable[[Any], Task]]:
+def identified(spec: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    """Return a spec as the identity of the work: without ``path``, a place, and with the hash of the user's code.
+
+    ``path`` is relative to ``base``. Raises ``HarnessError`` where the code is not found; none of it is run.
+    """
+    made = {key: value for key, value in spec.items() if key != "path"}
+    references = [str(spec[key]) for key in ("postprocess", "metric") if spec.get(key)]
+    if references:
+        path = str((base / spec["path"]).absolute()) if spec.get("path") else None
+        made["code"] = source_hash(references, path)
+    return made
+
+
+def labels(spec: Mapping[str, Any]) -> str:
+    """Return the form of label that the task's metric needs. Raises ``HarnessError`` as ``parameters``."""
+    return _entry(str(spec.get("name")))[1].labels
+
+
+def _entry(name: str) -> tuple[type[TaskParameters], type[Task]]:
     if name not in _TASKS:
         raise HarnessError(f"no task {name!r}", suggestion(name, NAMES))
     module, parameters_name, task_name = _TASKS[name]

@@ -1,4 +1,4 @@
-"""COCO's mean average precision: the published figure, and the matches per image that intervals are made of.
+"""COCO's mean average precision of any similarity: the matches per image, and the figure of weighted images.
 
 The protocol is that of COCO's reference evaluation (github.com/cocodataset/cocoapi, ``cocoeval.py``): ten IoU
 thresholds, at most 100 detections per image and class, 101 recall levels, all areas, crowds neither found nor missed.
@@ -6,18 +6,23 @@ thresholds, at most 100 detections per image and class, 101 recall levels, all a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from harness.errors import DataError, HarnessError
+from harness.errors import DataError
+from harness.tasks import coco_official
+from harness.tasks.coco_official import MAX_DETECTIONS, corner_size
 from harness.tasks.task import Evaluation
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALL_LEVELS = np.linspace(0.0, 1.0, 101)
-MAX_DETECTIONS = 100
 _CHUNK_ELEMENTS = 4_000_000  # of the largest array that average precision makes at once
+
+
+Similarity = Callable[[int, np.ndarray, np.ndarray], np.ndarray]
+"""From an image's number, rows of its prediction and indices of its objects to (rows, objects), each 0 to 1."""
 
 
 def evaluate(predictions: Sequence[np.ndarray], labels: Sequence[Any], classes: Mapping[int, str]) -> Evaluation:
@@ -27,23 +32,27 @@ def evaluate(predictions: Sequence[np.ndarray], labels: Sequence[Any], classes: 
     same images, all in image pixels. Raises ``DataError`` where no object is labelled or the model knows other classes
     than the data set, ``HarnessError`` where faster-coco-eval is missing.
     """
-    _check(predictions, labels, classes)
-    precision = _official_precision(predictions, labels, classes)
-    valid = precision > -1
+    check(predictions, labels, classes)
     return Evaluation(
-        metrics={
-            "map50_95": float(precision[valid].mean()),
-            "map50": float(precision[0][valid[0]].mean()),
-        },
+        metrics=coco_official.summary(coco_official.precision(coco_official.documents(predictions, labels), classes)),
         primary="map50_95",
         per_image=match(predictions, labels),
-        notes=("COCO protocol: 100 detections per image and class, 101 recall levels, all areas",),
+        notes=(protocol(),),
     )
 
 
-def _check(predictions: Sequence[np.ndarray], labels: Sequence[Any], classes: Mapping[int, str]) -> None:
-    if any(not isinstance(label, Mapping) for label in labels):
-        raise DataError("the evaluation images carry no boxes", "use a yolo or coco data set for the task detect")
+def protocol(similarity: str = "", detections: int = MAX_DETECTIONS) -> str:
+    """Return the note that says how the figure was made."""
+    note = f"COCO protocol: {detections} detections per image and class, 101 recall levels, all areas"
+    return f"{note}, {similarity}" if similarity else note
+
+
+def check(
+    predictions: Sequence[np.ndarray], labels: Sequence[Any], classes: Mapping[int, str], key: str = "boxes"
+) -> None:
+    """Raise ``DataError`` unless some object is labelled with ``key``, and every predicted class has a name."""
+    if any(not isinstance(label, Mapping) or key not in label for label in labels):
+        raise DataError(f"the evaluation images carry no {key}", "use a yolo or coco data set that is labelled with it")
     if not any(not crowd for label in labels for crowd in label["crowd"]):
         raise DataError("no object is labelled in the evaluation images", "check the slice and the label files")
     predicted = np.unique(np.concatenate([np.asarray(p)[:, 5] for p in predictions])) if predictions else np.empty(0)
@@ -55,80 +64,42 @@ def _check(predictions: Sequence[np.ndarray], labels: Sequence[Any], classes: Ma
         )
 
 
-def _official_precision(
-    predictions: Sequence[np.ndarray], labels: Sequence[Any], classes: Mapping[int, str]
-) -> np.ndarray:
-    """Return (10 IoU thresholds, 101 recall levels, classes) precision; -1 for a class without objects."""
-    try:
-        from faster_coco_eval import COCO, COCOeval_faster  # noqa: PLC0415 - never loaded in a measured process
-    except ImportError as error:
-        raise HarnessError(
-            f"detect: faster-coco-eval cannot be imported: {error}", "pip install faster-coco-eval"
-        ) from error
-    annotations: list[dict[str, Any]] = []
-    results: list[dict[str, Any]] = []
-    for image, (prediction, label) in enumerate(zip(predictions, labels, strict=True), start=1):
-        for box, index, crowd in zip(_corner_size(label["boxes"]), label["classes"], label["crowd"], strict=True):
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": image,
-                    "category_id": int(index),
-                    "bbox": box.tolist(),
-                    "area": float(box[2] * box[3]),
-                    "iscrowd": int(crowd),
-                }
-            )
-        boxes = _corner_size(prediction[:, :4])
-        for box, score, index in zip(boxes.tolist(), prediction[:, 4].tolist(), prediction[:, 5].tolist(), strict=True):
-            results.append({"image_id": image, "category_id": int(index), "bbox": box, "score": score})
-    truth = COCO(
-        {
-            "images": [{"id": image} for image in range(1, len(labels) + 1)],
-            "categories": [{"id": index, "name": name} for index, name in classes.items()],
-            "annotations": annotations,
-        }
-    )
-    evaluation = COCOeval_faster(truth, truth.loadRes(results), "bbox")
-    evaluation.params.maxDets = [MAX_DETECTIONS]
-    evaluation.params.areaRng = evaluation.params.areaRng[:1]
-    evaluation.params.areaRngLbl = evaluation.params.areaRngLbl[:1]
-    evaluation.evaluate()
-    evaluation.accumulate()
-    return np.asarray(evaluation.eval["precision"])[:, :, :, 0, -1]
-
-
-def _corner_size(boxes: Any) -> np.ndarray:
-    """Return float64 x, y, width, height from x1, y1, x2, y2: the form in which COCO computes."""
-    corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-    return np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
-
-
 # --- matches, once per image -------------------------------------------------------------------------------------
 
 
-def match(predictions: Sequence[np.ndarray], labels: Sequence[Any]) -> dict[str, np.ndarray]:
+def match(
+    predictions: Sequence[np.ndarray],
+    labels: Sequence[Any],
+    similarity: Similarity | None = None,
+    ignored: Sequence[np.ndarray] | None = None,
+    limit: int = MAX_DETECTIONS,
+) -> dict[str, np.ndarray]:
     """Return the per-image facts of detection, enough to weigh images anew without matching again.
 
+    A prediction (n, 6 or more) has its score in column 4 and its class in column 5. ``similarity`` is by default the
+    IoU of boxes, ``ignored`` tells of each image's objects which need not be found (n,), by default the crowds.
+
     ``det_*`` are of every detection that counts, by class, then falling score, then image: ``det_image``,
-    ``det_class``, ``det_score``, ``det_tp`` (n, 10) found an object, ``det_ignore`` (n, 10) found only a crowd.
-    ``gt_image`` and ``gt_class`` are of every object that is no crowd. ``n_images`` counts the images.
+    ``det_class``, ``det_score``, ``det_tp`` (n, 10) found an object, ``det_ignore`` (n, 10) found only what is ignored.
+    ``gt_image`` and ``gt_class`` are of every object that is not. ``n_images`` counts the images.
     """
+    alike = similarity or box_similarity(predictions, labels)
     detections: dict[str, list[np.ndarray]] = {name: [] for name in ("image", "class", "score", "tp", "ignore")}
     gt_image, gt_class = [], []
     for image, (prediction, label) in enumerate(zip(predictions, labels, strict=True)):
         crowd, classes = np.array(label["crowd"], dtype=bool), np.array(label["classes"], dtype=np.int64)
-        gt_image.append(np.full(int((~crowd).sum()), image))
-        gt_class.append(classes[~crowd])
-        for index, rows in _by_class(prediction):
-            of_class = classes == index
-            truth = np.asarray(label["boxes"], dtype=np.float64).reshape(-1, 4)[of_class]
-            found, ignored = _match_one(_corner_size(rows[:, :4]), _corner_size(truth), crowd[of_class])
+        passed = crowd if ignored is None else ignored[image]
+        gt_image.append(np.full(int((~passed).sum()), image))
+        gt_class.append(classes[~passed])
+        for index, rows in _by_class(prediction, limit):
+            objects = np.flatnonzero(classes == index)
+            overlaps = alike(image, rows, objects) if len(objects) else np.empty((len(rows), 0))
+            found, unneeded = _match_one(overlaps, passed[objects], crowd[objects])
             detections["image"].append(np.full(len(rows), image))
             detections["class"].append(np.full(len(rows), index))
-            detections["score"].append(rows[:, 4].astype(np.float64))
+            detections["score"].append(prediction[rows, 4].astype(np.float64))
             detections["tp"].append(found)
-            detections["ignore"].append(ignored)
+            detections["ignore"].append(unneeded)
     thresholds = len(IOU_THRESHOLDS)
     empty = {"score": np.empty(0), "tp": np.empty((0, thresholds), bool), "ignore": np.empty((0, thresholds), bool)}
     joined = {name: np.concatenate([empty.get(name, np.empty(0, int)), *parts]) for name, parts in detections.items()}
@@ -146,36 +117,54 @@ def match(predictions: Sequence[np.ndarray], labels: Sequence[Any]) -> dict[str,
     }
 
 
-def _by_class(prediction: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (class, its best 100 rows by falling score)."""
-    ranked = prediction[np.argsort(-prediction[:, 4], kind="stable")]
-    for index in np.unique(ranked[:, 5]):
-        yield int(index), ranked[ranked[:, 5] == index][:MAX_DETECTIONS]
+def _by_class(prediction: np.ndarray, limit: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (class, the rows of its best detections by falling score)."""
+    ranked = np.argsort(-prediction[:, 4], kind="stable")
+    for index in np.unique(prediction[:, 5]):
+        yield int(index), ranked[prediction[ranked, 5] == index][:limit]
 
 
-def _match_one(detections: np.ndarray, truth: np.ndarray, crowd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return boolean (n, 10) found and ignored, for detections of one image and class by falling score.
+def _match_one(overlaps: np.ndarray, passed: np.ndarray, crowd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return boolean (n, 10) found and ignored, for the similarities of n detections of one class by falling score.
 
-    At each threshold a detection takes the free object of highest IoU; failing that it may fall on a crowd, which is
-    never used up. Equal IoUs go to the later object, as in the reference.
+    At each threshold a detection takes the free object that is most alike; failing that it may fall on one that is
+    passed over, which is used up too unless it is a crowd. Equals go to the later object, as in the reference.
     """
-    found = np.zeros((len(detections), len(IOU_THRESHOLDS)), dtype=bool)
+    found = np.zeros((len(overlaps), len(IOU_THRESHOLDS)), dtype=bool)
     ignored = np.zeros_like(found)
-    if not len(truth):
+    if not overlaps.size:
         return found, ignored
-    overlaps = _iou(detections, truth, crowd)
-    objects = np.flatnonzero(~crowd)
-    taken = np.zeros((len(IOU_THRESHOLDS), len(objects)), dtype=bool)
+    wanted, others = overlaps[:, ~passed], overlaps[:, passed]
+    taken, used = (np.zeros((len(IOU_THRESHOLDS), part.shape[1]), dtype=bool) for part in (wanted, others))
     levels = np.arange(len(IOU_THRESHOLDS))
     for row in np.flatnonzero(overlaps.max(axis=1) >= IOU_THRESHOLDS[0]):
-        if len(objects):
-            free = np.where(taken, -1.0, overlaps[row, objects])
-            best = len(objects) - 1 - free[:, ::-1].argmax(axis=1)
-            found[row] = free[levels, best] >= IOU_THRESHOLDS
-            taken[levels[found[row]], best[found[row]]] = True
-        if crowd.any():
-            ignored[row] = ~found[row] & (overlaps[row, crowd].max() >= IOU_THRESHOLDS)
+        if wanted.size:
+            best, reached = _best(wanted[row], taken)
+            found[row] = reached
+            taken[levels[reached], best[reached]] = True
+        if others.size:
+            best, reached = _best(others[row], used & ~crowd[passed])
+            ignored[row] = reached & ~found[row]
+            used[levels[ignored[row]], best[ignored[row]]] = True
     return found, ignored
+
+
+def _best(overlaps: np.ndarray, taken: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return per threshold the free object that is most alike, the last of equals, and whether it is alike enough."""
+    free = np.where(taken, -1.0, overlaps)
+    best = free.shape[1] - 1 - free[:, ::-1].argmax(axis=1)
+    return best, free[np.arange(len(free)), best] >= IOU_THRESHOLDS
+
+
+def box_similarity(predictions: Sequence[np.ndarray], labels: Sequence[Any]) -> Similarity:
+    """Return the IoU of upright boxes; with a crowd, the share of the detection that lies inside."""
+
+    def similarity(image: int, rows: np.ndarray, objects: np.ndarray) -> np.ndarray:
+        truth = np.asarray(labels[image]["boxes"], dtype=np.float64).reshape(-1, 4)[objects]
+        crowd = np.array(labels[image]["crowd"], dtype=bool)[objects]
+        return _iou(corner_size(predictions[image][rows, :4]), corner_size(truth), crowd)
+
+    return similarity
 
 
 def _iou(detections: np.ndarray, truth: np.ndarray, crowd: np.ndarray) -> np.ndarray:

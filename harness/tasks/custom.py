@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib.machinery import PathFinder
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.errors import HarnessError
 from harness.tasks.task import Evaluation, Frame, Task
+from harness.vocabulary import digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,6 +98,32 @@ def function(reference: str, path: str | None, key: str) -> Callable[..., Any]:
     if not callable(found):
         raise HarnessError(f"{key}: {module_name} has no function {name!r}", f"it is {module.__file__}")
     return found  # type: ignore[no-any-return]  # callable() narrows Any no further
+
+
+def source_hash(references: Sequence[str], path: str | None) -> str:
+    """Return a hash of the source of what import paths name: a module's file, or every file of its package.
+
+    Nothing is imported. Empty of a module without a file of Python. Raises ``HarnessError`` where there is none.
+    """
+    found: dict[str, str] = {}
+    for reference in references:
+        name = reference.partition(":")[0].partition(".")[0]
+        spec = PathFinder.find_spec(name, [*sys.path, *([path] if path else [])])
+        if spec is None:
+            where = f"in {path} and among the installed packages" if path else "among the installed packages"
+            raise HarnessError(
+                f"{reference}: there is no {name}", f"it is looked for {where}; give its folder as path:"
+            )
+        for folder in spec.submodule_search_locations or ():
+            for file in sorted(Path(folder).rglob("*.py")):
+                found[f"{name}/{file.relative_to(folder).as_posix()}"] = _sha256(file)
+        if not spec.submodule_search_locations and spec.origin and spec.origin.endswith(".py"):
+            found[name] = _sha256(Path(spec.origin))
+    return digest(found) if found else ""
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _finite(reference: str, name: str, value: object) -> float:

@@ -1,7 +1,12 @@
 """Labelled images: what a suite names, resolved to files, hashes and labels.
 
 A label is JSON-able: a class index for classification; for detection ``{"boxes": [[x1, y1, x2, y2], ...], "classes":
-[...], "crowd": [...]}`` with boxes in pixels of the upright image; ``None`` where there is none.
+[...], "crowd": [...]}`` with boxes in pixels of the upright image; ``None`` where there is none. By its form it has
+more of each object, in pixels too:
+
+- ``segments``: polygons ``[[x, y, ...], ...]`` or COCO's run lengths, and ``size`` [height, width] of the image
+- ``keypoints``: ``[[x, y, visibility], ...]``, 0 where one is not labelled, and ``areas``
+- ``corners``: x, y of the four corners
 """
 
 from __future__ import annotations
@@ -16,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import DataError
-from harness.tasks import label_files
+from harness.tasks import coco_labels, label_files, yolo_labels
 from harness.tasks.images import SUFFIXES
 from harness.tasks.parameters import suggestion
 from harness.vocabulary import digest
@@ -88,8 +93,10 @@ class Selections:
         return sum(item.sha256 in calibrated for item in self.evaluate.items)
 
 
-def resolve(spec: DataSpec, base: Path) -> Selections:
+def resolve(spec: DataSpec, base: Path, form: str = "boxes") -> Selections:
     """Return the images that ``spec`` selects, with ``base`` as the folder of relative paths.
+
+    ``form`` is what a task's metric needs of each object, see ``harness.tasks.catalog.labels``.
 
     Raises ``DataError`` for what is missing, empty or malformed; the message names the file, and the line where there
     is one.
@@ -99,14 +106,14 @@ def resolve(spec: DataSpec, base: Path) -> Selections:
 
     @functools.cache
     def read(split: str | None) -> Labelled:
-        labelled = _READERS[spec.kind](spec, base, split)
+        labelled = _READERS[spec.kind](spec, _Place(base, split, form))
         if not labelled.labels:
             raise DataError(f"{spec.location}: no images", f"images end in {', '.join(sorted(SUFFIXES))}")
         return labelled
 
     if spec.calibration is not None:
         return Selections(
-            resolve(spec.calibration, base).evaluate,
+            resolve(spec.calibration, base, form).evaluate,
             _select(read, spec, ":" if spec.evaluate is None else spec.evaluate, "evaluate"),
         )
     calibrate = None if spec.calibrate is None else _select(read, spec, spec.calibrate, "calibrate")
@@ -143,23 +150,33 @@ def _sha256_cached(path: Path, size: int, modified_ns: int) -> str:
 # --- where each kind lies ----------------------------------------------------------------------------------------
 
 
-def _read_yolo(spec: DataSpec, base: Path, split: str | None) -> Labelled:
-    return label_files.read_yolo(base / spec.location, split or "val")
+@dataclass(frozen=True)
+class _Place:
+    """The folder of relative paths, the split that is asked for, and the form of label."""
+
+    base: Path
+    split: str | None
+    form: str
 
 
-def _read_imagefolder(spec: DataSpec, base: Path, split: str | None) -> Labelled:
-    return label_files.read_imagefolder(base / spec.location / (split or ""))
+def _read_yolo(spec: DataSpec, place: _Place) -> Labelled:
+    return yolo_labels.read_yolo(place.base / spec.location, place.split or "val", place.form)
 
 
-def _read_coco(spec: DataSpec, base: Path, split: str | None) -> Labelled:
-    _refuse_split(spec, split)
-    annotations = base / spec.location
-    return label_files.read_coco(annotations, base / spec.images if spec.images else annotations.parent)
+def _read_imagefolder(spec: DataSpec, place: _Place) -> Labelled:
+    return label_files.read_imagefolder(place.base / spec.location / (place.split or ""))
 
 
-def _read_files(spec: DataSpec, base: Path, split: str | None) -> Labelled:
-    _refuse_split(spec, split)
-    root = base if spec.package is None else _package_folder(spec.package)
+def _read_coco(spec: DataSpec, place: _Place) -> Labelled:
+    _refuse_split(spec, place.split)
+    annotations = place.base / spec.location
+    images = place.base / spec.images if spec.images else annotations.parent
+    return coco_labels.read_coco(annotations, images, place.form)
+
+
+def _read_files(spec: DataSpec, place: _Place) -> Labelled:
+    _refuse_split(spec, place.split)
+    root = place.base if spec.package is None else _package_folder(spec.package)
     location = Path(spec.location)
     pattern = str(location / spec.images) if spec.images else str(location)
     if not spec.images and (root / location).is_dir():
@@ -167,7 +184,7 @@ def _read_files(spec: DataSpec, base: Path, split: str | None) -> Labelled:
     return label_files.read_files(root, pattern, spec.label)
 
 
-_READERS: dict[str, Callable[[DataSpec, Path, str | None], Labelled]] = {
+_READERS: dict[str, Callable[[DataSpec, _Place], Labelled]] = {
     "coco": _read_coco,
     "files": _read_files,
     "imagefolder": _read_imagefolder,

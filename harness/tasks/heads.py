@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,11 +21,17 @@ _STRIDES = (8, 16, 32)  # of YOLOX's three feature maps
 
 @dataclass(frozen=True)
 class Candidates:
-    """Boxes x1, y1, x2, y2 in input pixels (n, 4), scores (n,) and class indices (n,)."""
+    """Boxes (n, 4) in input pixels, scores (n,), class indices (n,), and what else the head says of each (n, extra)."""
 
     boxes: np.ndarray
     scores: np.ndarray
     classes: np.ndarray
+    extra: np.ndarray = field(default_factory=lambda: np.empty((0, 0), dtype=np.float32))
+
+    def take(self, rows: np.ndarray) -> Candidates:
+        """Return those of the given indices, in their order."""
+        extra = self.extra[rows] if len(self.extra) else self.extra
+        return Candidates(self.boxes[rows], self.scores[rows], self.classes[rows], extra)
 
 
 @dataclass(frozen=True)
@@ -35,12 +41,16 @@ class Selection:
     confidence: float  # only scores above it
     multi_label: bool  # every class of a box above it, rather than its best one
     input_size: tuple[int, int] | None = None  # (height, width), where a grid cannot be told from a square input's
+    extra: int = 0  # channels after the class scores: mask coefficients, keypoints or an angle
+    centred: bool = False  # boxes stay centre x, centre y, width, height, as what is rotated needs them
 
 
 def decode_yolo(output: np.ndarray, selection: Selection) -> Candidates:
-    """Read (4 + C, N): centre x, centre y, width, height in input pixels, then C class scores; no objectness."""
-    chosen, scores, classes = _choose(output[4:], selection)
-    return Candidates(_corners(output[:4, chosen]), scores, classes)
+    """Read (4 + C + extra, N): centre x, centre y, width, height in input pixels, C class scores; no objectness."""
+    end = len(output) - selection.extra
+    chosen, scores, classes = _choose(output[4:end], selection)
+    boxes = output[:4, chosen]
+    return Candidates(boxes.T if selection.centred else _corners(boxes), scores, classes, output[end:, chosen].T)
 
 
 def decode_yolox(output: np.ndarray, selection: Selection) -> Candidates:
@@ -55,9 +65,12 @@ def decode_yolox(output: np.ndarray, selection: Selection) -> Candidates:
 
 
 def decode_end2end(output: np.ndarray, selection: Selection) -> Candidates:
-    """Read (N, 6): x1, y1, x2, y2 in input pixels, score, class; the model has suppressed duplicates itself."""
+    """Read (N, 6 + extra): x1, y1, x2, y2 in input pixels, score, class; the model has left no duplicates.
+
+    Of what is rotated, the first four are centre x, centre y, width, height.
+    """
     rows = output[output[:, 4] > selection.confidence]
-    return Candidates(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.intp))
+    return Candidates(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.intp), rows[:, 6:])
 
 
 HEADS: dict[str, Callable[[np.ndarray, Selection], Candidates]] = {

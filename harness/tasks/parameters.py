@@ -18,6 +18,7 @@ class TaskParameters:
     postprocess: str | None = None  # "module:function" of (outputs, frames) -> one prediction per frame
     metric: str | None = None  # "module:function" of (predictions, labels, classes) -> {name: value}, primary first
     path: str | None = None  # a folder added to the import path for the two above
+    code: str | None = None  # hash of their source, which makes it part of the identity; not written by hand
 
 
 def one_of(task: str, key: str, value: str, choices: Iterable[str]) -> None:

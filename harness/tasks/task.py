@@ -45,6 +45,8 @@ class Task(ABC):
     """
 
     name: ClassVar[str]
+    labels: ClassVar[str] = "boxes"
+    """What of an object its metric needs: a form of ``harness.tasks.datasets``."""
 
     @abstractmethod
     def preprocess(self, image: np.ndarray, shape: Sequence[int]) -> tuple[np.ndarray, Frame]:

@@ -57,9 +57,14 @@ def _do(kind: str, job: Any, stages: Stages) -> object:
         from harness.worker.overhead import overhead
 
         return overhead(job, stages)
-    from harness.worker.export import export, fetch, identify
+    from harness.worker import export
 
-    steps: dict[str, Callable[[Any, Stages], object]] = {"export": export, "fetch": fetch, "identify": identify}
+    steps: dict[str, Callable[[Any, Stages], object]] = {
+        "binding": export.binding,
+        "export": export.export,
+        "fetch": export.fetch,
+        "identify": export.identify,
+    }
     return steps[kind](job, stages)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.engine import Exporter
 from harness.errors import HarnessError
-from harness.jobs import ExportAnswer, ExportJob, FetchJob, IdentifyJob, TextAnswer
+from harness.jobs import BindingAnswer, BindingJob, ExportAnswer, ExportJob, FetchJob, IdentifyJob, TextAnswer
 from harness.vocabulary import Stage
 
 if TYPE_CHECKING:
@@ -28,6 +28,12 @@ def identify(job: IdentifyJob, stages: Stages) -> TextAnswer:
     """Return the content hash of the source, or ``None`` where the file's bytes say it all."""
     stages.enter(Stage.IDENTIFY)
     return TextAnswer(_exporter(job.exporter).identify(job.source))
+
+
+def binding(job: BindingJob, stages: Stages) -> BindingAnswer:
+    """Return what of this machine and device the exporter's artifact depends on."""
+    stages.enter(Stage.EXPORT)
+    return BindingAnswer(_exporter(job.exporter).binding(job.device))
 
 
 def fetch(job: FetchJob, stages: Stages) -> TextAnswer:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 import harness
-from harness import statistics
-from harness.errors import HarnessError
+from harness import proof, statistics
+from harness.errors import HarnessError, NotAsAsked
 from harness.jobs import LaunchAnswer, LaunchJob
 from harness.measure import loop, memory
 from harness.measure.noise import NoiseWatch
@@ -60,6 +61,7 @@ class _Opened:
 
     engine: Engine
     session: Session
+    stream: Stream  # opened as part of the load
     task: Task
     inputs: Sequence[Batch]
     import_ns: int
@@ -75,8 +77,8 @@ def _open(job: LaunchJob, stages: Stages, limit: int | None = None) -> _Opened:
     task = catalog.create(job.task)
     inputs = batches(job.inputs, job.artifact, job.session.batch, limit)
     import_ns = import_runtime(engine, stages)
-    session, load_ns = load(engine, job.artifact, job.session, job.samples.parent, stages)
-    return _Opened(engine, session, task, inputs, import_ns, load_ns)
+    session, stream, load_ns = load(engine, job.artifact, job.session, job.warm or job.samples.parent, stages)
+    return _Opened(engine, session, stream, task, inputs, import_ns, load_ns)
 
 
 def _first(opened: _Opened, stream: Stream, stages: Stages) -> int:
@@ -129,7 +131,7 @@ def _warm(job: LaunchJob, opened: _Opened, stream: Stream, columns: loop.Columns
 
 def _latency(job: LaunchJob, stages: Stages) -> LaunchAnswer:
     opened = _open(job, stages)
-    stream = opened.session.stream()
+    stream = opened.stream
     first_ns = _first(opened, stream, stages)
     agreement = _verify(job, opened, stream, stages)
     columns = loop.Columns()
@@ -186,7 +188,7 @@ def _steady(job: LaunchJob, opened: _Opened, stream: Stream, columns: loop.Colum
 def _throughput(job: LaunchJob, stages: Stages) -> LaunchAnswer:
     opened = _open(job, stages)
     count = job.session.streams or opened.session.recommended_streams
-    streams = [opened.session.stream() for _ in range(count)]
+    streams = [opened.stream, *(opened.session.stream() for _ in range(count - 1))]
     first_ns = _first(opened, streams[0], stages)
     agreement = _verify(job, opened, streams[0], stages)
     stages.enter(Stage.WARMUP)
@@ -227,10 +229,9 @@ def _memory(job: LaunchJob, stages: Stages) -> LaunchAnswer:
     baseline = memory.resident_bytes()
     import_ns = import_runtime(engine, stages)
     imported = memory.resident_bytes()
-    session, load_ns = load(engine, job.artifact, job.session, job.samples.parent, stages)
+    session, stream, load_ns = load(engine, job.artifact, job.session, job.warm or job.samples.parent, stages)
     loaded = memory.resident_bytes()
-    opened = _Opened(engine, session, task, inputs, import_ns, load_ns)
-    stream = session.stream()
+    opened = _Opened(engine, session, stream, task, inputs, import_ns, load_ns)
     first_ns = _first(opened, stream, stages)
     after_first = memory.resident_bytes()
     stages.enter(Stage.STEADY)
@@ -249,12 +250,16 @@ def _memory(job: LaunchJob, stages: Stages) -> LaunchAnswer:
 
 def _prove(job: LaunchJob, stages: Stages) -> LaunchAnswer:
     opened = _open(job, stages, limit=_MEMORY_BATCHES)
-    stream = opened.session.stream()
+    stream = opened.stream
     first_ns = _first(opened, stream, stages)
     agreement = _verify(job, opened, stream, stages)
     stages.enter(Stage.PROVE)
     execution = opened.session.describe()
     opened.session.close()
+    other = proof.differences(execution, job.session.device, job.session.precision) if job.session.strict else ()
+    if other:
+        hint = "`fallback: allow` measures it all the same, marked as what it is"
+        raise NotAsAsked("; ".join(difference.message for difference in other), hint)
     timing = Timing(opened.import_ns, opened.load_ns, first_ns)
     return LaunchAnswer(_versions(opened.engine), timing=timing, execution=execution, agreement=agreement)
 
@@ -264,7 +269,7 @@ def _accuracy(job: LaunchJob, stages: Stages) -> LaunchAnswer:
     from harness.worker.accuracy import evaluate
 
     opened = _open(job, stages, limit=_MEMORY_BATCHES)
-    stream = opened.session.stream()
+    stream = opened.stream
     first_ns = _first(opened, stream, stages)
     agreement = _verify(job, opened, stream, stages)
     stages.enter(Stage.EVALUATE)
@@ -296,4 +301,8 @@ def _versions(engine: Engine) -> dict[str, str]:
     from importlib import metadata
 
     versions = {"harness": harness.__version__, "python": platform.python_version(), "numpy": np.__version__}
-    return versions | {name: metadata.version(name) for name in engine.distributions}
+    for name in engine.distributions:
+        # A runtime may come as one of several distributions: the probe has told that it is there, and its version.
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.engine import Engine, Session, SessionConfig
+from harness.engine import Engine, Session, SessionConfig, Stream
 from harness.errors import HarnessError, InvalidInput, Unsupported
 from harness.tasks.task import Frame
 from harness.vocabulary import Stage
@@ -46,8 +46,13 @@ def import_runtime(engine: Engine, stages: Stages) -> int:
     return time.perf_counter_ns() - started_ns
 
 
-def load(engine: Engine, artifact: Artifact, spec: SessionSpec, scratch: Path, stages: Stages) -> tuple[Session, int]:
-    """Load the artifact and return the session and how long that took, in nanoseconds. Raises ``Unsupported``."""
+def load(
+    engine: Engine, artifact: Artifact, spec: SessionSpec, scratch: Path, stages: Stages
+) -> tuple[Session, Stream, int]:
+    """Load the artifact, open a stream, and return both and how long that took, in nanoseconds.
+
+    The stream belongs to it: some runtimes take the memory that they work in only then. Raises ``Unsupported``.
+    """
     stages.enter(Stage.LOAD)
     if artifact.format not in engine.formats:
         raise Unsupported(f"{engine.name} does not load {artifact.format}")
@@ -64,7 +69,8 @@ def load(engine: Engine, artifact: Artifact, spec: SessionSpec, scratch: Path, s
     )
     started_ns = time.perf_counter_ns()
     session = engine.load(artifact, config)
-    return session, time.perf_counter_ns() - started_ns
+    stream = session.stream()
+    return session, stream, time.perf_counter_ns() - started_ns
 
 
 def options(engine: Engine, given: Mapping[str, Any]) -> object:
@@ -75,6 +81,11 @@ def options(engine: Engine, given: Mapping[str, Any]) -> object:
         hint = f"it has: {', '.join(sorted(known)) or 'none'}"
         raise HarnessError(f"{engine.name} has no option {unknown[0]!r}", hint)
     return engine.options(**given)
+
+
+def channels_last(taken: tuple[int, ...], images: tuple[int, ...]) -> bool:
+    """Return whether a model takes (N, H, W, C) where the images are (N, C, H, W); as given where it is the same."""
+    return len(images) == 4 and taken != images and taken == (images[0], *images[2:], images[1])
 
 
 @dataclass(frozen=True)
@@ -88,7 +99,8 @@ class Batch:
 def batches(inputs: Inputs, artifact: Artifact, size: int, limit: int | None = None) -> tuple[Batch, ...]:
     """Return the inputs in batches of ``size``, contiguous, each item in as many batches as it takes to fill the last.
 
-    Raises ``InvalidInput`` where the model does not take exactly one float32 input of that shape.
+    For a model that takes channels last the images are laid out so. Raises ``InvalidInput`` where the model does not
+    take exactly one float32 input of that shape.
     """
     # Mapped copy-on-write: reading 40 MB into fresh pages would cost each launch 50 ms and more.
     images = np.asarray(np.load(inputs.path / "inputs.npy", mmap_mode="c"))
@@ -97,6 +109,8 @@ def batches(inputs: Inputs, artifact: Artifact, size: int, limit: int | None = N
         names = ", ".join(spec.name for spec in artifact.inputs) or "none"
         raise InvalidInput(f"the model takes {len(artifact.inputs)} inputs ({names}); one image tensor is given")
     expected = artifact.inputs[0]
+    if channels_last(expected.shape, (size, *images.shape[1:])):
+        images = np.moveaxis(images, 1, -1)
     given = (size, *images.shape[1:])
     if tuple(expected.shape) != given or expected.dtype != str(images.dtype):
         message = f"the model takes {expected.name} {expected.dtype}{list(expected.shape)}, the workload gives"

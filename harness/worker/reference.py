@@ -20,9 +20,8 @@ def reference(job: ReferenceJob, stages: Stages) -> TextAnswer:
     """Write the outputs of the first batches as ``{batch}/{output}`` of an ``.npz``. Raises ``VerifyFailed``."""
     engine = adapter(job.engine)
     import_runtime(engine, stages)
-    session, _ = load(engine, job.artifact, job.session, job.destination.parent, stages)
+    session, stream, _ = load(engine, job.artifact, job.session, job.destination.parent, stages)
     stages.enter(Stage.REFERENCE)
-    stream = session.stream()
     arrays: dict[str, np.ndarray] = {}
     for index, batch in enumerate(batches(job.inputs, job.artifact, job.session.batch, limit=job.batches)):
         stream.bind(batch.tensors)

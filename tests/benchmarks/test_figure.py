@@ -47,6 +47,12 @@ def test_a_limit_may_be_open(limit, shown, kept, broken):
     assert not limit.holds(broken)
 
 
+def test_what_only_describes_has_no_verdict():
+    described = figure(3.0, 2.0, 4.0, limit=Limit(), unit="ms")
+    assert described.verdict is Verdict.NONE
+    assert table((described,)).splitlines()[1].split() == ["ratio", "3", "ms", "2", "4", "–", "–"]
+
+
 @given(st.floats(0, 2), st.floats(0, 1), st.floats(0, 1))
 def test_a_verdict_never_contradicts_the_value(value, below, above):
     seen = figure(value, value - below, value + above)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLE = ROOT / "docs" / "examples" / "onnxreference"
+EXAMPLE = ROOT / "examples" / "onnxreference"
 
 
 @pytest.mark.engine

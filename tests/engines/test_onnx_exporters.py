@@ -216,7 +216,7 @@ def test_fp16_halves_the_weights_and_keeps_the_signature(source, tmp_path):
 # --- IR
 
 
-@pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16, Precision.BF16])
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16])
 def test_ir_keeps_names_and_shapes(source, tmp_path, precision):
     openvino = pytest.importorskip("openvino")
     made, folder = _export(OnnxToOpenVINO(), source, ExportSpec(precision, 1, SHAPE), tmp_path / "out")
@@ -282,6 +282,53 @@ def test_ir_in_int8_refuses_options_it_cannot_follow(ir, spec, tmp_path, options
     pytest.importorskip("nncf")
     with pytest.raises(ExportFailed) as caught:
         _export(OpenVINOInt8(), ir(), replace(spec, options=options), tmp_path / "out")
+    assert caught.value.hint
+
+
+# --- what is no model for them
+
+
+def _changed(source, change):
+    model = onnx.load(source.path)
+    change(model.graph.node[1], model)
+    del model.graph.value_info[:]
+    onnx.save(model, source.path)
+
+
+def _custom(node, model):
+    node.op_type, node.domain = "Zap", "acme"
+    model.opset_import.append(onnx.helper.make_opsetid("acme", 1))
+
+
+def _unknown(node, model):
+    node.op_type = "Zap"
+
+
+@pytest.mark.parametrize(
+    ("exporter", "change", "message"),
+    [
+        (OnnxToOpenVINO(), _custom, r"does not know acme\.Zap of model\.onnx"),
+        (OnnxToOpenVINO(), _unknown, r"does not know Zap-18 of model\.onnx"),
+        (OnnxFloat16(), _unknown, r"model\.onnx cannot be made float16: No Op registered for Zap"),
+    ],
+)
+def test_an_operator_that_an_exporter_does_not_know_is_named(source, tmp_path, exporter, change, message):
+    if exporter.name == "onnx-openvino":
+        pytest.importorskip("openvino")
+    _changed(source, change)
+    with pytest.raises(ExportFailed, match=message) as caught:
+        _export(exporter, source, ExportSpec(Precision.FP16, 1, SHAPE), tmp_path / "out")
+    assert caught.value.hint
+    assert "src/frontends" not in caught.value.message
+
+
+@pytest.mark.parametrize("exporter", [OnnxToOpenVINO(), OnnxFloat16()], ids=lambda exporter: exporter.name)
+def test_a_file_cut_off_is_told(source, tmp_path, exporter):
+    if exporter.name == "onnx-openvino":
+        pytest.importorskip("openvino")
+    source.path.write_bytes(source.path.read_bytes()[:500])
+    with pytest.raises(ExportFailed, match=r"model\.onnx") as caught:
+        _export(exporter, source, ExportSpec(Precision.FP16, 1, SHAPE), tmp_path / "out")
     assert caught.value.hint
 
 

@@ -11,7 +11,7 @@ from engines.exporters.onnx_int8 import OnnxInt8
 from engines.onnxruntime import OnnxRuntimeEngine, OnnxRuntimeOptions
 from harness.conformance import EngineConformance
 from harness.engine import ExportSpec, SessionConfig
-from harness.errors import Unsupported
+from harness.errors import DataError, Unsupported
 from harness.tiny_model import TINY_INPUTS, tiny_artifact, tiny_calibration, tiny_inputs, tiny_onnx, tiny_reference
 from harness.vocabulary import FORMAT_ONNX, Goal, Precision
 
@@ -62,7 +62,12 @@ def _infer(session):
         {"execution_mode": "parallel"},
         {"allow_spinning": False},
         {"allow_spinning": True},
+        {"graph_optimization": "layout"},
         {"arena": False},
+        {"memory_pattern": False},
+        {"memory_reuse": False},
+        {"prepacking": False},
+        {"session_config": {"session.set_denormal_as_zero": "1"}},
     ],
     ids=str,
 )
@@ -72,11 +77,21 @@ def test_every_option_computes_the_same(load, options):
 
 
 def test_graph_optimization_changes_what_is_executed(load):
-    counts = [
-        int(load(options=OnnxRuntimeOptions(graph_optimization=level)).describe().flags["executed nodes"])
-        for level in ("disabled", "extended")
+    found = [
+        load(options=OnnxRuntimeOptions(graph_optimization=level)).describe() for level in ("disabled", "extended")
     ]
-    assert counts == [5, 4]  # as in the file; then Conv and ReLU are one
+    assert [execution.flags["executed nodes"] for execution in found] == ["5", "4"]
+    rest = {"GlobalAveragePool": 1, "Flatten": 1, "Gemm": 1}
+    assert found[0].operators == {"Conv": 1, "Relu": 1, **rest}  # as in the file
+    assert found[1].operators == {"FusedConv": 1, **rest}
+    assert [execution.graph_nodes for execution in found] == [5, 5]
+
+
+def test_the_settings_of_the_session_are_read_back(load):
+    options = OnnxRuntimeOptions(graph_optimization="basic", arena=False, memory_reuse=False)
+    flags = load(options=options).describe().flags
+    assert flags["graph optimization"] == "ORT_ENABLE_BASIC"
+    assert flags["memory"] == "pattern"
 
 
 @pytest.mark.parametrize("options", [{"graph_optimization": "most"}, {"execution_mode": "sideways"}], ids=str)
@@ -134,3 +149,107 @@ def test_fp16_shows_that_float32_kernels_ran(tmp_path):
     assert session.describe().macs_by_precision == {"fp32": 1.0}
     assert session.describe().inputs == TINY_INPUTS
     assert np.isfinite(_infer(session)).all()
+
+
+# --- what is no model for it
+
+
+def _saved(artifact, change):
+    model = onnx.load(artifact.path)
+    change(model)
+    del model.graph.value_info[:]
+    onnx.save(model, artifact.path)
+    return artifact
+
+
+def _custom(model):
+    model.graph.node[1].op_type, model.graph.node[1].domain = "Zap", "acme"
+    model.opset_import.append(onnx.helper.make_opsetid("acme", 1))
+
+
+def _unknown(model):
+    model.graph.node[1].op_type = "Zap"
+
+
+def _future(model):
+    model.opset_import[0].version = 99
+
+
+def _later(model):
+    model.ir_version = 99
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_custom, "does not know the operator acme:Zap"),
+        (_unknown, "does not know the operator Zap"),
+        (_future, "opset 99 is newer than it knows"),
+        (_later, "version 99 of the file format is newer"),
+    ],
+)
+def test_what_the_runtime_does_not_know_is_named(tmp_path, change, message):
+    artifact = _saved(tiny_onnx(tmp_path), change)
+    with pytest.raises(Unsupported, match=message) as caught:
+        OnnxRuntimeEngine().load(artifact, SessionConfig(options=OnnxRuntimeOptions()))
+    assert caught.value.hint
+    assert "/onnxruntime" not in caught.value.message
+
+
+@pytest.mark.parametrize("kept", [0, 1, 300])
+def test_a_file_cut_off_says_so(tmp_path, kept):
+    artifact = tiny_onnx(tmp_path)
+    artifact.path.write_bytes(artifact.path.read_bytes()[:kept])
+    with pytest.raises(DataError, match=r"model\.onnx: it is no whole ONNX file") as caught:
+        OnnxRuntimeEngine().load(artifact, SessionConfig(options=OnnxRuntimeOptions()))
+    assert "cut off" in caught.value.hint
+
+
+def test_external_data_cut_off_says_so(tmp_path):
+    artifact = tiny_onnx(tmp_path)
+    model = onnx.load(artifact.path)
+    onnx.save(model, artifact.path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    (tmp_path / "weights.bin").write_bytes(b"short")
+    with pytest.raises(DataError, match="a file of it is missing or not as long"):
+        OnnxRuntimeEngine().load(artifact, SessionConfig(options=OnnxRuntimeOptions()))
+
+
+def test_a_library_that_is_no_plug_in_is_refused(tmp_path):
+    library = tmp_path / "libplugin.so"
+    library.write_bytes(b"not a library")
+    options = OnnxRuntimeOptions(ep_library=str(library))
+    with pytest.raises(Unsupported, match=r"cannot use .*libplugin\.so"):
+        OnnxRuntimeEngine().load(tiny_onnx(tmp_path), SessionConfig("acme:gpu", options=options))
+
+
+def test_an_installed_plug_in_offers_devices_or_says_that_it_has_none(tmp_path):
+    package = pytest.importorskip("onnxruntime_ep_openvino")
+    options = OnnxRuntimeOptions(ep_library=package.get_library_path())
+    there = {device.name for device in OnnxRuntimeEngine().probe().devices}
+    config = SessionConfig("openvino:cpu", options=options)
+    if "openvino:cpu" in there:
+        execution = OnnxRuntimeEngine().load(tiny_onnx(tmp_path), config).describe()
+        assert execution.nodes_by_device == {"openvino:cpu": 5}
+    else:
+        with pytest.raises(Unsupported, match="has no device 'openvino:cpu'"):
+            OnnxRuntimeEngine().load(tiny_onnx(tmp_path), config)
+
+
+def test_recurrent_work_counts(tmp_path):
+    h, rng = onnx.helper, np.random.default_rng(0)
+    weights = {"W": (1, 16, 3), "R": (1, 16, 4)}
+    tensors = [onnx.numpy_helper.from_array(rng.normal(size=s).astype(np.float32), n) for n, s in weights.items()]
+    value = h.make_tensor_value_info
+    graph = h.make_graph(
+        [h.make_node("LSTM", ["x", "W", "R"], ["y"], "lstm", hidden_size=4)],
+        "recurrent",
+        [value("x", onnx.TensorProto.FLOAT, [5, 1, 3])],
+        [value("y", onnx.TensorProto.FLOAT, [5, 1, 1, 4])],
+        tensors,
+    )
+    onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 18)], ir_version=8), tmp_path / "lstm.onnx")
+    artifact = replace(tiny_onnx(tmp_path), path=tmp_path / "lstm.onnx")
+    config = SessionConfig(options=OnnxRuntimeOptions(), threads=1, scratch=tmp_path)
+    execution = OnnxRuntimeEngine().load(artifact, config).describe()
+    assert execution.macs_by_precision == {"fp32": 1.0}
+    assert execution.macs_by_device == {"cpu": 1.0}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from engines.exporters import _torch
-from engines.torch import TorchEngine
+from engines.torch import TorchEngine, TorchOptions
 from harness.conformance import EngineConformance
 from harness.engine import ExportSpec, SessionConfig
 from harness.errors import EngineUnavailable, Unsupported
@@ -55,7 +55,11 @@ def load():
     sessions = []
 
     def load(artifact, **settings):
-        sessions.append(TorchEngine().load(artifact, SessionConfig(precision=artifact.precision, **settings)))
+        sessions.append(
+            TorchEngine().load(
+                artifact, SessionConfig(precision=artifact.precision, **{"options": TorchOptions(), **settings})
+            )
+        )
         return sessions[-1]
 
     yield load
@@ -112,7 +116,7 @@ class TestConformance(EngineConformance):
 
 def test_the_precision_of_the_artifact_is_what_runs_or_nothing(artifact):
     with pytest.raises(Unsupported) as caught:
-        TorchEngine().load(artifact, SessionConfig(precision=Precision.BF16))
+        TorchEngine().load(artifact, SessionConfig(precision=Precision.BF16, options=TorchOptions()))
     assert "bf16" in caught.value.message
     assert caught.value.hint
 
@@ -130,8 +134,10 @@ def test_probe_tells_the_version_and_the_cpu():
     assert facts.version == torch.__version__
     assert cpu.name == "cpu"
     assert cpu.precisions["fp32"].level is Level.NATIVE
-    assert cpu.precisions["int8"].level is Level.UNSUPPORTED
-    assert "INT8" in cpu.precisions["int8"].reason
+    assert set(cpu.precisions) == {precision.value for precision in Precision}
+    x86 = torch.backends.cpu.get_cpu_capability().startswith("AVX")
+    assert cpu.precisions["int8"].level is (Level.NATIVE if x86 else Level.UNSUPPORTED)
+    assert cpu.precisions["tf32"].level is cpu.precisions["fp8"].level is Level.UNSUPPORTED
 
 
 @pytest.mark.parametrize(
@@ -193,13 +199,13 @@ def test_the_number_of_threads_reaches_convolutions_run_in_another_thread(tmp_pa
         import os, sys, threading, warnings
         import numpy as np
         from pathlib import Path
-        from engines.torch import TorchEngine
+        from engines.torch import TorchEngine, TorchOptions
         from harness.engine import SessionConfig
         from harness.vocabulary import Artifact, Precision, TensorSpec
         given = TensorSpec("input", "float32", (256, 3, 8, 8))
         answer = TensorSpec("output0", "float32", (256, 64, 8, 8))
         artifact = Artifact("torch-export", Precision.FP32, Path(sys.argv[1]), "", 0, (given,), (answer,))
-        session = TorchEngine().load(artifact, SessionConfig(threads=int(sys.argv[2])))
+        session = TorchEngine().load(artifact, SessionConfig(threads=int(sys.argv[2]), options=TorchOptions()))
         stream = session.stream()
         stream.bind({"input": np.zeros((256, 3, 8, 8), np.float32)})
         def work():
@@ -220,7 +226,7 @@ def test_settings_of_the_process_are_given_back_on_close_and_closing_twice_is_sa
         return torch.get_num_threads(), backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32
 
     before = settings()
-    session = TorchEngine().load(artifact, SessionConfig(threads=before[0] + 1))
+    session = TorchEngine().load(artifact, SessionConfig(threads=before[0] + 1, options=TorchOptions()))
     infer(session.stream(), tensor())
     assert settings() == (before[0] + 1, False, False)
     session.close()
@@ -272,7 +278,7 @@ def test_a_model_of_two_precisions_is_told_apart_by_macs(tmp_path, load):
 
 
 def test_the_snippet_of_a_gpu_moves_program_and_inputs(artifact):
-    snippet = TorchEngine().snippet(artifact, SessionConfig(device="cuda:0"))
+    snippet = TorchEngine().snippet(artifact, SessionConfig(device="cuda:0", options=TorchOptions()))
     compile(snippet, "snippet", "exec")
     assert "move_to_device_pass(program, 'cuda:0')" in snippet
     assert ".to('cuda:0')" in snippet

@@ -1,15 +1,19 @@
 """Routes of exporters, and the artifacts at their ends."""
 
 import json
+import sys
+from importlib import metadata
 
 import pytest
 
 from harness import registry
 from harness.artifacts import Exporters, Request, Route, Workshop, code_of
 from harness.cache import Cache
+from harness.engine import Exporter
 from harness.tiny_model import TINY_ONNX, tiny_artifact
 from harness.vocabulary import (
     FORMAT_FAKE,
+    FORMAT_FAKE_BUILT,
     FORMAT_FAKE_SCRIPT,
     FORMAT_ONNX,
     FORMAT_OPENVINO_IR,
@@ -50,6 +54,76 @@ def test_only_the_last_step_changes_the_precision():
         ("fake-quantiser", Precision.INT8),
     ]
     assert route.calibrated
+
+
+BUILDER = registry.Registered("fake-builder", "engines.exporters.fake:FakeBuilder", "tests")
+
+
+def test_a_precision_is_carried_over_by_steps_that_keep_it():
+    route = Exporters([*FAKES, BUILDER]).route(FORMAT_FAKE_SCRIPT, (FORMAT_FAKE_BUILT,), Precision.INT8)
+    assert [(step.name, step.precision, step.calibrated) for step in route.steps] == [
+        ("fake-import", Precision.FP32, False),
+        ("fake-quantiser", Precision.INT8, True),
+        ("fake-builder", Precision.INT8, False),
+    ]
+    assert route.bound
+    assert route.exporters == ("fake-import", "fake-quantiser", "fake-builder")
+
+
+def test_a_precision_that_a_step_would_lose_has_no_route(monkeypatch):
+    from engines.exporters.fake import FakeBuilder
+
+    monkeypatch.setattr(FakeBuilder, "keeps", frozenset())
+    found = Exporters([*FAKES, BUILDER]).route(FORMAT_FAKE_SCRIPT, (FORMAT_FAKE_BUILT,), Precision.INT8)
+    assert found == Skipped("no exporter leads from fake-script to fake-built at int8")
+
+
+def test_what_is_bound_is_made_for_each_device_chip_and_build(workshop, tmp_path):
+    route = Exporters([*FAKES, BUILDER]).route(FORMAT_FAKE_SCRIPT, (FORMAT_FAKE_BUILT,), Precision.FP32)
+
+    def made(**changes):
+        found = workshop.ensure(source(tmp_path), route, Request(1, (3, 4, 4), {}, **changes))
+        assert isinstance(found, Artifact), found
+        return found
+
+    first = made()
+    assert first.notes[-1] == "build 0 for cpu"
+    assert [made(**other).notes[-1] for other in ({"device": "gpu.1"}, {"build": 1})] == [
+        "build 0 for gpu.1",
+        "build 1 for cpu",
+    ]
+    assert made() == first
+    assert workshop.bindings[BUILDER.target, "cpu"] == {"device": "cpu"}
+    workshop.bindings[BUILDER.target, "cpu"] = {"device": "cpu", "chip": "another"}
+    assert made().path != first.path
+
+
+def test_a_machine_without_the_device_is_the_reason(workshop, tmp_path):
+    absent = Skipped("fake-builder: there is no gpu.1 here", "take cpu")
+    workshop.bindings[BUILDER.target, "gpu.1"] = absent
+    route = Exporters([*FAKES, BUILDER]).route(FORMAT_FAKE_SCRIPT, (FORMAT_FAKE_BUILT,), Precision.FP32)
+    assert workshop.ensure(source(tmp_path), route, Request(1, (3, 4, 4), {}, device="gpu.1")) == absent
+
+
+def test_an_exporter_may_live_in_another_environment(tmp_path):
+    nowhere = Exporters(FAKES_NEEDING, {"needy": str(tmp_path / "no-python")})
+    assert "needs numpy" in nowhere.route("needs", ("got",), Precision.FP32).reason
+    there = Exporters(FAKES_NEEDING, {"needy": sys.executable}).route("needs", ("got",), Precision.FP32)
+    assert there.steps[0].interpreter == sys.executable
+    assert there.steps[0].versions == {"numpy": metadata.version("numpy")}
+
+
+class Needy(Exporter):
+    """Needs what may not be installed here."""
+
+    name, source, target = "needy", "needs", "got"
+    precisions, distributions = frozenset({Precision.FP32}), ("numpy",)
+
+    def export(self, source, spec, destination):
+        raise NotImplementedError
+
+
+FAKES_NEEDING = [registry.Registered("needy", f"{__name__}:Needy", "tests")]
 
 
 def test_a_missing_route_is_a_reason():

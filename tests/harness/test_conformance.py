@@ -114,8 +114,14 @@ def _other_device(self, artifact, config):
     if config.device != "cpu": raise Unsupported("the cpu alone", "ask for it")
     return GoodSession(config)
 
+def _claiming(self):
+    given = GoodSession.describe(self)
+    asked = self.config.precision.value
+    return replace(given, nodes_by_precision={asked: 5}, macs_by_precision={asked: 1.0})
+
 BROKEN = {
     "outputs_equal": broken(_Wrong),
+    "a_mislabelled_artifact": {**broken(session={"describe": _claiming}), "load": lambda s, a, c: s.session(c)},
     "two_runs": broken(_Drifting),
     "what_was_fetched": broken(_Lending),
     "bind_copies": broken(_Aliasing),
@@ -139,6 +145,7 @@ globals().update({name: type(name, (Good,), attributes) for name, attributes in 
 HEAVY = "import numpy, PIL.Image\nfrom engines_under_test import Good\nclass importing(Good): pass\n"
 SUITE = """
 import engines_under_test, heavy
+from harness.vocabulary import Precision
 from harness.conformance import EngineConformance
 from harness.tiny_model import tiny_onnx
 
@@ -151,7 +158,8 @@ class TestGood(Base):
 class Test_importing(Base):
     engine = heavy.importing
 for name in engines_under_test.BROKEN:
-    globals()["Test_" + name] = type("Test_" + name, (Base,), {"engine": getattr(engines_under_test, name)})
+    more = {"precisions": (Precision.FP32, Precision.FP16)} if name == "a_mislabelled_artifact" else {}
+    globals()["Test_" + name] = type("Test_" + name, (Base,), {"engine": getattr(engines_under_test, name), **more})
 """
 FAULTS = re.findall(r'^    "(\w+)": ', ENGINES, re.MULTILINE)
 

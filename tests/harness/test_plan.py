@@ -11,7 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from harness.engine import NoOptions
-from harness.errors import PlanError
+from harness.errors import PlanError, Unsupported
 from harness.plan import Capability, WorkloadFacts, expand, limits, seconds_left, seconds_total, select
 from harness.suite import Suite
 from harness.vocabulary import (
@@ -36,6 +36,7 @@ class Settings:
 @dataclass(frozen=True)
 class Path:
     calibrated: bool = False
+    exporters: tuple = ("importer", "quantiser")
 
 
 def engine(name, *devices, formats=("onnx",), options=NoOptions):
@@ -232,7 +233,19 @@ def test_settings_are_checked_by_the_engine_and_defaults_written_out_change_noth
         ({"matrix": {"engine": "onee"}}, "matrix: no engine is called 'onee'; did you mean 'one'?"),
         ({"include": [{"engine": "tow"}]}, "matrix: no engine is called 'tow'"),
         ({"options": {"oen": {}}}, "options: no engine is called 'oen'; did you mean 'one'?"),
-        ({"interpreters": {"zzz": "p"}}, "interpreters: no engine is called 'zzz'"),
+        ({"configurations": {"zzz": {"x": {"options": {"a": 1}}}}}, "configurations: no engine is called 'zzz'"),
+        ({"configurations": {"one": {"x": {"options": {"hnt": 1}}}}}, "configurations.one.x.options.hnt: unknown"),
+        (
+            {"configurations": {"one": {"default": {"options": {"level": 2}}}}},
+            "'default' is what the engine is without",
+        ),
+        ({"configurations": {"one": {"x": {"options": {"level": 1}}}}}, "configurations.one.x changes nothing"),
+        ({"configurations": {"one": {"x": {"export": {"other": {"a": 1}}}}}}, "configurations.one.x changes nothing"),
+        ({"matrix": {"configuration": "lvl"}}, "no configuration is called 'lvl'"),
+        (
+            {"configurations": {"one": {"level": {"options": {"level": 2}}}}, "exclude": [{"configuration": "levle"}]},
+            "no configuration is called 'levle'; did you mean 'level'?",
+        ),
         ({"options": {"one": {"hnt": 1}}}, "options.one.hnt: unknown setting 'hnt'; did you mean 'hint'?"),
         ({"options": {"one": {"level": "x"}}}, "options.one.level: "),
         ({"options": {"two": {"a": 1}}}, "options.two.a: unknown setting 'a'"),
@@ -253,8 +266,79 @@ def test_what_changes_the_work_is_identity_and_what_does_not_is_not():
     plain = {cell.cell.cell_id for cell in planned(a_suite()).cells}
     for same in ({"preset": "quick"}, {"launches": 9}, {"seed": 4}, {"timeout": 99}, {"percentiles": 90}):
         assert {cell.cell.cell_id for cell in planned(a_suite(**same)).cells} == plain
-    for other in ({"cache": "warm"}, {"fallback": "strict"}, {"export": {"onnx-int8": {"method": "minmax"}}}):
+    for other in ({"cache": "warm"}, {"fallback": "strict"}, {"export": {"quantiser": {"method": "minmax"}}}):
         assert not {cell.cell.cell_id for cell in planned(a_suite(**other)).cells} & plain
+
+
+def test_settings_of_exporters_that_a_cell_does_not_go_through_are_none_of_its_own():
+    plain = {cell.cell.cell_id for cell in planned(a_suite()).cells}
+    assert {cell.cell.cell_id for cell in planned(a_suite(export={"elsewhere": {"a": 1}})).cells} == plain
+
+
+LEVELS = {
+    "one": {"high": {"options": {"level": 3}, "technique": "fusion"}, "made": {"export": {"quantiser": {"a": 1}}}}
+}
+
+
+def test_a_configuration_makes_rows_of_its_own_beside_the_default():
+    plan = planned(
+        a_suite(matrix={"engine": ["one", "two"], "device": "cpu", "scenario": "latency"}, configurations=LEVELS)
+    )
+    cells = {cell.cell.label: cell.cell for cell in plan.cells}
+    assert sorted(cells) == sorted(
+        f"a/{engine}/fp32/cpu/b1/{scenario}"
+        for engine in ("one", "one+high", "one+made", "two")
+        for scenario in ("latency", "prove")
+    )
+    assert cells["a/one+high/fp32/cpu/b1/latency"].options == {"level": 3}
+    assert cells["a/one+made/fp32/cpu/b1/latency"].export == {"quantiser": {"a": 1}}
+    assert len({cell.variant_id for cell in cells.values()}) == 4
+
+
+def test_a_configuration_goes_over_what_holds_for_every_cell():
+    suite = a_suite(configurations=LEVELS, options={"one": {"level": 2, "hint": "x"}}, export={"quantiser": {"b": 2}})
+    cells = {cell.cell.configuration: cell.cell for cell in planned(suite).cells}
+    assert cells["default"].options == {"level": 2, "hint": "x"}
+    assert cells["high"].options == {"level": 3, "hint": "x"}
+    assert cells["made"].export == {"quantiser": {"a": 1, "b": 2}}
+    assert cells["high"].export == {"quantiser": {"b": 2}}
+
+
+def test_configurations_are_chosen_and_left_out_by_name():
+    chosen = planned(a_suite(configurations=LEVELS, matrix={"configuration": "high"}))
+    assert {cell.cell.configuration for cell in chosen.cells} == {"high"}
+    left = planned(a_suite(configurations=LEVELS, exclude=[{"configuration": ["high", "default"]}]))
+    assert {cell.cell.configuration for cell in left.cells} == {"made"}
+
+
+def test_auto_leaves_out_a_device_that_is_there_on_request():
+    facts = ENGINES["two"].facts
+    gpu = replace(facts.devices[1], on_request=True)
+    engines = {"two": replace(ENGINES["two"], facts=replace(facts, devices=(facts.devices[0], gpu)))}
+    auto = planned(a_suite(matrix={"engine": "two"}), engines=engines)
+    assert {cell.cell.device for cell in auto.cells} == {"cpu"}
+    named = planned(a_suite(matrix={"engine": "two", "device": "gpu.0"}), engines=engines)
+    assert {(cell.cell.device, cell.skipped) for cell in named.cells} == {("gpu.0", None)}
+
+
+def test_a_setting_may_choose_what_is_loaded():
+    asked = []
+
+    def find(format_, formats, precision):
+        asked.append((formats, precision))
+        return Path()
+
+    def wanted(precision, options):
+        if options.get("level") == 9:
+            raise Unsupported("level 9 is for the brave", "take 3")
+        return ("packed",) if options else ("onnx",), Precision.FP32
+
+    engines = {"one": replace(ENGINES["one"], wanted=wanted)}
+    levels = {"one": {"high": {"options": {"level": 3}}, "top": {"options": {"level": 9}}}}
+    plan = planned(a_suite(matrix={"precision": "fp16"}, configurations=levels), engines=engines, find_route=find)
+    assert asked == [(("onnx",), Precision.FP32), (("packed",), Precision.FP32)]
+    skipped = {cell.skipped for cell in plan.cells if cell.cell.configuration == "top"}
+    assert skipped == {Skipped("level 9 is for the brave", "take 3")}
 
 
 def test_launches_are_long_enough_for_the_percentiles_asked():

@@ -14,7 +14,7 @@ from harness.artifacts import Workshop
 from harness.cache import Cache
 from harness.runner import Bench
 from harness.suite_model import Suite
-from harness.vocabulary import Cell, Failed, Precision, Scenario, Skipped, Stage
+from harness.vocabulary import Cell, Failed, Launch, Precision, Scenario, Skipped, Stage
 
 
 @pytest.fixture
@@ -68,6 +68,16 @@ def test_every_variant_gets_the_same_inputs_and_its_own_artifact(surveyed, works
     tensors = np.load(plain.inputs.path / "inputs.npy")
     assert tensors.shape == (prepare.ROTATED_INPUTS, 3, 4, 4)
     assert len(np.unique(tensors.reshape(len(tensors), -1), axis=0)) == len(tensors)
+
+
+def test_builds_for_a_device_are_made_and_launches_take_turns(surveyed, workshop):
+    found = surveyed(builds_us=[0, 50])
+    one = prepare.Preparer(found, workshop, prepare.Settings(builds=2), lambda _: None)
+    bench = one.bench(cell(found, options={"built": True}))
+    assert isinstance(bench, Bench), bench
+    notes = [bench.build(Launch(index)).notes[-1] for index in range(3)]
+    assert notes == ["build 0 for cpu", "build 1 for cpu", "build 0 for cpu"]
+    assert one.bench(cell(found)).rebuilt == ()
 
 
 def test_another_seed_draws_other_inputs_by_another_hash(surveyed, workshop):

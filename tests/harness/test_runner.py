@@ -189,3 +189,25 @@ def test_a_record_names_the_artifact_and_not_its_place(sink, bench):
     assert isinstance(record.outcome, Completed), record.outcome
     assert record.artifact.path.parts == (bench.artifact.path.name,)
     assert record.artifact.content_hash == bench.artifact.content_hash
+
+
+def test_a_warm_cache_stays_from_launch_to_launch_of_a_row_and_goes_with_the_run(sink, bench, monkeypatch):
+    asked = []
+
+    def answered(kind, job, child, answer):
+        asked.append(job.warm)
+        (job.warm / "compiled").write_text("by the runtime")
+        return jobs.LaunchAnswer({})
+
+    monkeypatch.setattr(process, "call", answered)
+    cells = [cell(), cell("latency"), cell("latency", threads=2)]
+    steps = [Step(one, Launch(0)) for one in cells]
+    warm = setting({one.variant_id: bench for one in cells}, *cells, warm=True)
+    list(runner.run(Queue(*steps), sink, warm))
+    assert asked[0] == asked[1] != asked[2]
+    assert not (sink.folder / runner.WARM).exists()
+
+
+def test_caches_begin_empty_as_a_rule(bench, tmp_path):
+    one = cell()
+    assert runner.launch_job(one, bench, setting({}, one), tmp_path / "samples.npz").warm is None

@@ -114,7 +114,10 @@ def test_what_is_resolved_loads_as_an_equal_suite(load, tmp_path):
         (edited("trust:", "tust:"), "suite.yaml:4:39: unknown key 'tust'; did you mean 'trust'?"),
         (TEXT + "presett: quick\n", "suite.yaml:12:1: unknown key 'presett'; did you mean 'preset'?"),
         (TEXT + "exclude: [{engines: a}]\n", "suite.yaml:12:12: unknown key 'engines'; did you mean 'engine'?"),
-        (edited("int8]", "in8]"), "suite.yaml:10:21: expected 'fp32', 'fp16', 'bf16' or 'int8', found the text 'in8'"),
+        (
+            edited("int8]", "in8]"),
+            "suite.yaml:10:21: expected 'fp32', 'tf32', 'fp16', 'bf16', 'fp8' or 'int8', found the text 'in8'",
+        ),
         (edited("int8]", "in8]"), "did you mean 'int8'?"),
         (TEXT + "preset: fast\n", "suite.yaml:12:9: expected 'quick', 'default' or 'publish', found the text 'fast'"),
         (edited("threads: [null, 2]", "scenario: latncy"), "suite.yaml:11:13: expected 'latency', "),

@@ -10,7 +10,7 @@ from harness import registry, survey
 from harness.artifacts import Workshop
 from harness.cache import Cache
 from harness.errors import HarnessError
-from harness.suite_model import Suite
+from harness.suite_model import Configuration, Suite
 from harness.vocabulary import EngineFacts, Failed, Stage
 
 
@@ -123,6 +123,37 @@ def test_an_unknown_exporter_is_an_error_of_the_suite(workshop, model, tmp_path)
     asked = suite(model).model_copy(update={"export": {"fake-quantizer": {}}})
     with pytest.raises(HarnessError, match=r"no exporter is called 'fake-quantizer'; did you mean 'fake-quantiser'"):
         survey.survey(asked, tmp_path, workshop, lambda _: None)
+
+
+@pytest.mark.parametrize("place", ["interpreters", "configurations"])
+def test_an_unknown_name_is_found_wherever_it_stands(workshop, model, tmp_path, place):
+    configured = {"fake": {"x": Configuration(export={"fake-quantizer": {"a": 1}})}}
+    given = {"interpreters": {"fakee": "python"}, "configurations": configured}[place]
+    asked = suite(model).model_copy(update={place: given})
+    with pytest.raises(HarnessError, match=f"{place}.*: no .*exporter is called .*; did you mean 'fake") as caught:
+        survey.survey(asked, tmp_path, workshop, lambda _: None)
+    assert "known here" in caught.value.hint
+
+
+@pytest.mark.parametrize("library", ["timm", "torchvision"])
+def test_a_model_by_name_is_described_for_its_exporter(workshop, tmp_path, library):
+    source = suite({library: "resnet18", "weights": "w.pt", "arguments": {"num_classes": 3}}).workloads["toy"].source
+    described = survey._locate("toy", source, tmp_path, workshop, survey.Exporters([]))
+    assert json.loads(described.read_text()) == {
+        "library": library,
+        "name": "resnet18",
+        "weights": str(tmp_path / "w.pt"),
+        "arguments": {"num_classes": 3},
+    }
+    downloaded = suite({library: "resnet18", "weights": "pretrained"}).workloads["toy"].source
+    described = survey._locate("toy", downloaded, tmp_path, workshop, survey.Exporters([]))
+    assert json.loads(described.read_text())["weights"] == "pretrained"
+
+
+def test_only_what_opens_by_running_code_needs_trust():
+    pickles = [{"ultralytics": "m.pt"}, {"file": "m.pt2", "format": "torch-export"}]
+    plain = [{"ultralytics": "yolo11n-seg.yaml"}, {"onnx": "m.onnx"}, {"keras": "m.keras"}, {"tflite": "m.tflite"}]
+    assert [suite(source).workloads["toy"].source.pickled for source in pickles + plain] == [True] * 2 + [False] * 4
 
 
 def test_no_route_begins_at_what_an_exporter_makes(look, tmp_path):

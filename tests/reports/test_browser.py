@@ -97,7 +97,7 @@ def test_sorting_goes_both_ways_and_leaves_missing_values_last(visit):
 
 def test_a_filter_hides_rows_marks_and_workloads_and_is_kept_in_the_address(visit):
     page = visit()
-    page.get_by_label("Engine").select_option("openvino")
+    page.get_by_role("combobox", name="Engine").select_option("openvino")
     page.get_by_label("Precision").select_option("int8")
     assert page.locator("output.count").inner_text() == "2 of 13 rows"
     assert names(page, "#t-latency-0") == ["openvino int8"]

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.proof import on_device
 from harness.vocabulary import Cell, Execution, Precision, Scenario, Skipped, Unknowable
 from results.accuracy import verdict
-from results.findings import Evidence, findings, on_device
+from results.findings import Evidence, findings
 from results.measures import latency
 from results.row import Row
 

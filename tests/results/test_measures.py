@@ -14,7 +14,7 @@ def launch(*streams, batch=1):
     rows = [(index, start, end) for index, stream in enumerate(streams) for start, end in stream]
     stream, start, end = np.array(sorted(rows, key=lambda row: row[1]), dtype=np.int64).T
     samples = Samples(np.ones_like(start), stream, start, start, start, end, end)
-    record = SimpleNamespace(cell=SimpleNamespace(batch=batch), timing=None)
+    record = SimpleNamespace(cell=SimpleNamespace(batch=batch), timing=None, launch=SimpleNamespace(index=0))
     return SimpleNamespace(samples=samples, record=record)
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from harness.vocabulary import digest
 from results.table import frame, to_csv, to_json
 
 
@@ -18,7 +19,7 @@ def test_the_three_forms_say_the_same(found):
     table = frame(found)
     parsed = json.loads(to_json(found), parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
     lines = list(csv.DictReader(io.StringIO(to_csv(found))))
-    assert list(table.columns) == list(parsed[0]) == list(lines[0])
+    assert [*table.columns, "certificate"] == list(parsed[0]) == [*lines[0], "certificate"]
     assert len(table) == len(parsed) == len(lines) == len(found)
     for row, record, line, name in zip(found, parsed, lines, table["variant_id"], strict=True):
         assert row.variant_id == record["variant_id"] == line["variant_id"] == name
@@ -49,6 +50,13 @@ def test_outcomes_are_words(found):
     assert "failed at verify: VerifyFailed" in set(table["latency_outcome"].dropna())
     assert "completed" in set(table["latency_outcome"].dropna())
     assert table["accuracy_outcome"].isna().any()  # not asked
+
+
+def test_a_certificate_stands_beside_its_digest(found):
+    for row, record in zip(found, json.loads(to_json(found)), strict=True):
+        told = record["certificate"]
+        assert (told is None) == (row.certificate is None) == (record["certificate_sha256"] is None)
+        assert told is None or digest(told) == record["certificate_sha256"] == row.certificate.digest
 
 
 def test_a_spreadsheet_takes_nothing_for_a_formula(found):

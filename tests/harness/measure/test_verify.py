@@ -29,6 +29,36 @@ def test_nonsense_is_named(outputs, message):
         check_sane(outputs, SPEC)
 
 
+FLAT = np.zeros((1, 4), np.float32)
+IDS = np.zeros((1, 4), np.int64)
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        {"out": GOOD, "ids": IDS},  # one class
+        {"out": GOOD, "scores": FLAT},  # nothing found, by a model that has suppressed
+        {"out": IDS},  # a class map of one class
+        {"out": np.zeros((1, 4), bool)},
+    ],
+)
+def test_an_honest_constant_passes(outputs):
+    check_sane(outputs, ())
+
+
+def test_nothing_but_constants_is_no_result():
+    with pytest.raises(VerifyFailed, match=r"every output is constant: 'out' \(0.0\), 'more' \(2.0\)"):
+        check_sane({"out": FLAT, "ids": np.arange(4), "more": FLAT + 2}, ())
+
+
+def test_an_output_that_varies_in_the_reference_alone_fails():
+    comparison = Comparison()
+    with pytest.raises(VerifyFailed, match=r"'out' is constant \(2.0\), the reference's is not"):
+        comparison.add({"out": FLAT + 2, "more": GOOD}, {"out": GOOD, "more": GOOD})
+    comparison.add({"out": FLAT, "ids": IDS}, {"out": FLAT, "ids": IDS})
+    assert comparison.agreement().cosine == 1
+
+
 def agreement(a, b):
     comparison = Comparison()
     comparison.add({"out": a}, {"out": b})

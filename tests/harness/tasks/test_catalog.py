@@ -64,7 +64,7 @@ def test_every_task_is_made_from_its_name_alone(name):
     ("spec", "message", "hint"),
     [
         ({"name": "detekt"}, "no task 'detekt'", "did you mean 'detect'"),
-        ({}, "without a name", "classify, detect, raw"),
+        ({}, "without a name", "classify, detect, obb, pose, raw, segment"),
         ({"name": "detect", "confidense": 0.1}, "no parameter 'confidense'", "did you mean 'confidence'"),
         (
             {"name": "detect", "confidence": "high"},
@@ -147,6 +147,44 @@ def test_a_prediction_for_each_frame_is_demanded(own):
         task.postprocess({"x": np.zeros((1, 1))}, [Frame()])
 
 
+def test_the_users_code_is_part_of_the_identity_and_its_place_is_not(own, tmp_path):
+    module, path = own
+    spec = {"name": "raw", "postprocess": f"{module}:halve", "path": path}
+    first = catalog.identified(spec, tmp_path)
+    assert first.keys() == {"name", "postprocess", "code"}
+    assert module not in sys.modules
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    (other / f"{module}.py").write_text(OWN)
+    assert catalog.identified({**spec, "path": "elsewhere"}, tmp_path) == first
+    (other / f"{module}.py").write_text(OWN.replace("/ 2", "/ 3"))
+    assert catalog.identified({**spec, "path": "elsewhere"}, tmp_path)["code"] != first["code"]
+    assert catalog.create({**first, "path": path}).name == "customised"
+
+
+def test_of_a_package_every_file_counts(tmp_path):
+    package = tmp_path / "ownpackage"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise OSError('never run')")
+    (package / "metric.py").write_text("from ownpackage.helper import score")
+    (package / "helper.py").write_text("score = max")
+    spec = {"name": "detect", "metric": "ownpackage.metric:score", "path": "."}
+    first = catalog.identified(spec, tmp_path)
+    (package / "helper.py").write_text("score = min")
+    assert catalog.identified(spec, tmp_path)["code"] != first["code"]
+
+
+def test_identity_without_code_of_the_users_is_the_spec_itself(tmp_path):
+    assert catalog.identified({"name": "detect", "iou": 0.6}, tmp_path) == {"name": "detect", "iou": 0.6}
+    assert "code" not in catalog.identified({"name": "raw", "path": "."}, tmp_path)
+
+
+def test_code_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(HarnessError, match="there is no absent_module_of_nobody") as caught:
+        catalog.identified({"name": "raw", "metric": "absent_module_of_nobody:f"}, tmp_path)
+    assert caught.value.hint
+
+
 def test_a_measured_process_loads_numpy_and_nothing_else():
     code = """
 import sys
@@ -156,6 +194,9 @@ from harness.tasks import catalog, datasets
 from harness.tasks.task import Frame
 scores = numpy.random.default_rng(0).random((1, 84, 800), dtype=numpy.float32)
 catalog.create({"name": "detect"}).postprocess({"o": scores}, [Frame(640, 640)])
+catalog.create({"name": "obb"}).postprocess({"o": scores}, [Frame(640, 640)])
+catalog.create({"name": "pose"}).postprocess({"o": scores}, [Frame(640, 640)])
+catalog.create({"name": "segment"}).postprocess({"o": scores, "p": scores[:, :32, :64].reshape(1, 32, 8, 8)}, [Frame()])
 catalog.create({"name": "classify"}).postprocess({"o": scores[0]}, [Frame()] * 84)
 allowed = {*sys.stdlib_module_names, "numpy", "cython_runtime", "harness"}  # numpy's compiled parts make the third
 print(sorted({name.split(".")[0] for name in set(sys.modules) - before if name[0] != "_"} - allowed))

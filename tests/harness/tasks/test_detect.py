@@ -109,6 +109,14 @@ def test_an_end_to_end_head_is_only_filtered_and_ranked():
     assert found == pytest.approx(np.array([[0, 0, 20, 10, 0.9, 1], [0, 0, 20, 10, 0.3, 1]]))
 
 
+def test_the_default_head_reads_an_end_to_end_answer_as_one():
+    rows = np.array([[[0, 100, 40, 120, 0.9, 1], [1, 100, 40, 120, 0.8, 1]]], np.float32)  # nothing is suppressed
+    default, said = (Detect(DetectParameters(head=head)) for head in ("yolo", "end2end"))
+    (found,) = default.postprocess({"out": rows}, [FRAME])
+    assert len(found) == 2
+    assert np.array_equal(found, said.postprocess({"out": rows}, [FRAME])[0])
+
+
 def test_an_output_of_another_shape_is_refused():
     with pytest.raises(HarnessError, match=r"shape \(1, 8400\)"):
         Detect(DetectParameters()).postprocess({"out": np.zeros((1, 8400), np.float32)}, [FRAME])

@@ -1,13 +1,16 @@
 """What a launch holds while it is measured, in this process with the fake engine."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from harness import jobs
+from harness.errors import NotAsAsked
 from harness.vocabulary import Artifact, Goal, Precision, TensorSpec
 from harness.worker import launch as launching
+from harness.worker import opening
 from harness.worker.stage import Stages
 
 
@@ -37,6 +40,30 @@ def job(tmp_path):
         )
 
     return of
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"executed": "fp16"}, "ran fp16: 0% of the multiply-accumulates ran at fp32"),
+        ({"placed": "npu"}, "fell back to npu: 0% of the multiply-accumulates ran on cpu"),
+    ],
+)
+def test_what_ran_otherwise_fails_its_proof_where_the_suite_is_strict(job, tmp_path, options, message):
+    asked = job("prove")
+    session = replace(asked.session, options=options)
+    launching.launch(replace(asked, session=session), Stages(tmp_path / "stage"))
+    with pytest.raises(NotAsAsked, match=message):
+        launching.launch(replace(asked, session=replace(session, strict=True)), Stages(tmp_path / "stage"))
+
+
+def test_a_model_that_takes_channels_last_gets_the_images_so(job):
+    asked = job("latency")
+    last = replace(asked.artifact, inputs=(TensorSpec("input", "float32", (2, 4, 4, 3)),))
+    (batch,) = opening.batches(asked.inputs, last, 2)
+    images = np.load(asked.inputs.path / "inputs.npy")
+    assert np.array_equal(batch.tensors["input"], images.transpose(0, 2, 3, 1))
+    assert batch.tensors["input"].flags.c_contiguous
 
 
 def test_the_peak_is_read_before_outputs_are_compared(job, tmp_path, monkeypatch):

@@ -1,0 +1,44 @@
+"""MNN's converter and quantiser, each call in a process of its own: they print their errors and may abort."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from engines.mnn import MnnEngine, MnnOptions
+from harness.engine import SessionConfig
+from harness.errors import DataError, EngineUnavailable, ExportFailed, Unsupported
+from harness.vocabulary import FORMAT_MNN, Artifact, Precision
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+INSTALL = "pip install 'inference-harness[mnn]'"
+
+
+def call(tool: str, arguments: list[str], folder: Path) -> list[str]:
+    """Run ``mnnconvert`` or ``mnnquant`` in ``folder``; return what it said, line by line. Success is the file it made.
+
+    The extension module is called directly: ``MNN.tools`` installs a package by pip when imported, and reports each
+    use to its maker (``MNN/tools/utils/log.py`` of 3.6.1). Raises ``EngineUnavailable``.
+    """
+    # The search for "_tools" finds MNN's only where MNN itself is installed.
+    if importlib.util.find_spec("MNN") is None or importlib.util.find_spec("_tools") is None:
+        raise EngineUnavailable("MNN is not installed", INSTALL)
+    program = f"import sys, _tools; _tools.{tool}([{tool!r}, *sys.argv[1:]])"
+    command = [sys.executable, "-P", "-c", program, *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, check=False)
+    text = (done.stdout + done.stderr).decode(errors="replace").replace("\r", "\n")
+    ended = [f"{tool} ended with signal {-done.returncode}"] if done.returncode < 0 else []
+    return [line.strip() for line in text.splitlines() if line.strip()] + ended
+
+
+def check(source: Artifact, path: Path) -> None:
+    """Run the model once on zeros. Raises ``ExportFailed`` where its signature or an operator is not MNN's."""
+    made = Artifact(FORMAT_MNN, Precision.FP32, path, "", 0, source.inputs, source.outputs)
+    try:
+        MnnEngine().load(made, SessionConfig(threads=1, options=MnnOptions())).stream().run()
+    except (DataError, Unsupported) as error:
+        raise ExportFailed(f"MNN refuses the model that its converter made: {error.message}", error.hint) from error

@@ -1,0 +1,115 @@
+"""A ``torch.export`` package to an ExecuTorch program for XNNPACK, in float32 or quantised to INT8."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from engines.exporters import _torch
+from engines.exporters._calibration import Batches, options
+from harness.engine import Exported, Exporter
+from harness.errors import ExportFailed, HarnessError
+from harness.vocabulary import FORMAT_EXECUTORCH, FORMAT_TORCH_EXPORT, Precision
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from harness.engine import ExportSpec
+    from harness.vocabulary import Artifact, Format
+
+_ENTRY = "model.pte"
+_INSTALL = "pip install 'inference-harness[executorch]'"
+_DEFAULTS: Mapping[str, Any] = {
+    "per_channel": True,  # a scale per output channel of the weights
+    "exclude": (),  # regular expressions; an operator of the graph whose whole name matches stays in float
+}
+
+
+class TorchExportToExecuTorch(Exporter):
+    """Gives XNNPACK what it takes; ExecuTorch's own kernels run the rest.
+
+    INT8 is static PT2E quantisation by ``XNNPACKQuantizer``: symmetric weights, activations by their histogram.
+    """
+
+    name: ClassVar[str] = "torch-export-executorch"
+    source: ClassVar[Format] = FORMAT_TORCH_EXPORT
+    target: ClassVar[Format] = FORMAT_EXECUTORCH
+    precisions: ClassVar[frozenset[Precision]] = frozenset({Precision.FP32, Precision.INT8})
+    calibrated: ClassVar[frozenset[Precision]] = frozenset({Precision.INT8})
+    distributions: ClassVar[tuple[str, ...]] = ("torch", "executorch", "torchao")
+    install: ClassVar[str] = _INSTALL
+
+    def export(self, source: Artifact, spec: ExportSpec, destination: Path) -> Exported:
+        """Write ``model.pte``, inputs and outputs in the source's order.
+
+        Raises ``EngineUnavailable`` or ``ExportFailed``.
+        """
+        torch = _torch.require("torch", _INSTALL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch, torchao and ExecuTorch use what they deprecate
+            exir = _torch.require("executorch.exir", _INSTALL)
+            partitioner = _torch.require("executorch.backends.xnnpack.partition.xnnpack_partitioner", _INSTALL)
+            try:
+                module = _canonical(torch, torch.export.load(source.path).module())
+                given = tuple(torch.zeros(t.shape, dtype=getattr(torch, t.dtype)) for t in source.inputs)
+                notes: tuple[str, ...] = ()
+                if spec.precision is Precision.INT8:
+                    module, notes = _quantise(torch, module, source, spec, self.name)
+                program = torch.export.export(module, given)
+                lowered = exir.to_edge_transform_and_lower(program, partitioner=[partitioner.XnnpackPartitioner()])
+                made = lowered.to_executorch()
+            except HarnessError:
+                raise
+            except Exception as error:  # torch's loader, torchao and ExecuTorch's passes raise several classes
+                hint = "the message names the operator, unless the package is cut short"
+                raise ExportFailed(f"ExecuTorch cannot lower it: {type(error).__name__}: {error}", hint) from error
+            plan = made.executorch_program.execution_plan[0]
+            _check([f"{each.name}.{each.overload}" for each in plan.operators])
+        (destination / _ENTRY).write_bytes(made.buffer)
+        kernels = sorted({each.name for each in plan.operators})
+        if kernels:
+            notes += (f"not delegated to XNNPACK: {', '.join(kernels)}",)
+        return Exported(_ENTRY, source.inputs, source.outputs, notes)
+
+
+def _canonical(torch: Any, module: Any) -> Any:
+    """Give every tensor the strides of a fresh one.
+
+    A weight (N, C, 1, 1) may bear those of a channels-last one, which are as good to torch; ExecuTorch 1.5 then plans
+    channels-last outputs that its own kernels refuse (pytorch/executorch issue 7444).
+    """
+    for tensor in (*module.parameters(), *module.buffers()):
+        tensor.data = torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor.data)
+    return module
+
+
+def _quantise(torch: Any, module: Any, source: Artifact, spec: ExportSpec, name: str) -> tuple[Any, tuple[str, ...]]:
+    """Return the module with quantised operators, and notes on how. Raises as ``export`` does."""
+    chosen = options(name, spec.options, _DEFAULTS)
+    batches = Batches(source, spec)
+    pt2e = _torch.require("torchao.quantization.pt2e.quantize_pt2e", _INSTALL)
+    xnnpack = _torch.require("executorch.backends.xnnpack.quantizer.xnnpack_quantizer", _INSTALL)
+    config = xnnpack.get_symmetric_quantization_config(is_per_channel=bool(chosen["per_channel"]))
+    quantizer = xnnpack.XNNPACKQuantizer().set_global(config)
+    patterns = [re.compile(pattern) for pattern in chosen["exclude"]]
+    kept = sorted(node.name for node in module.graph.nodes if any(each.fullmatch(node.name) for each in patterns))
+    quantizer.set_filter_function(lambda node: node.name not in kept)
+    prepared = pt2e.prepare_pt2e(module, quantizer)
+    with torch.no_grad():
+        for batch in batches:
+            prepared(*(torch.from_numpy(value) for value in batch.values()))
+    notes = [batches.note("histograms of PT2E")]
+    if kept:
+        notes.append(f"kept in float as asked: {', '.join(kept)}")
+    return pt2e.convert_pt2e(prepared), tuple(notes)
+
+
+def _check(operators: list[str]) -> None:
+    """Raise ``ExportFailed`` where the runtime lacks a kernel that the program calls."""
+    runtime = _torch.require("executorch.runtime", _INSTALL).Runtime.get()
+    missing = sorted(set(operators) - runtime.operator_registry.operator_names)
+    if missing:
+        message = f"ExecuTorch has no kernel for {', '.join(missing)}"
+        raise ExportFailed(message, "another engine may run this model")
