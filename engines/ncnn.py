@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections import Counter
 from dataclasses import dataclass
@@ -149,7 +150,7 @@ class _NcnnSession(Session):
         self._streams = config.streams or 1
         if config.goal is Goal.THROUGHPUT and not config.streams:
             # ncnn has no mode for throughput: an extractor per core, of one thread each, is what its threading allows.
-            self._streams = config.threads or ncnn.get_physical_cpu_count()
+            self._streams = config.threads or len(os.sched_getaffinity(0))
             settings["num_threads"] = 1
         for key, value in settings.items():
             setattr(self._net.opt, key, value)

@@ -19,7 +19,7 @@ CPU = f"CPU{SUFFIX}"
 HARDWARE = ("cpu", "gpu", "npu")
 _MOST_DEVICES = 16
 _NATIVE = Support(Level.NATIVE)
-_NO_BF16 = "no exporter writes bfloat16 ONNX"
+_NO_BF16 = "which operators this provider computes in bfloat16 is not known here"
 _NO_FP8 = "no exporter writes 8-bit float ONNX"
 _ONLY_CUDA = "only the CUDA provider has a switch for TF32"
 

@@ -79,12 +79,19 @@ class TensorFlowSession(Session):
         try:
             self._configure()
             self._model, self._function = self._restore()
+            signature = self._model.signatures[SIGNATURE]
+            self._inputs = _specs(signature.structured_input_signature[1])
+            self._outputs = _specs(signature.structured_outputs)
+            self._by_xla = config.options.xla or holds_stablehlo(signature.graph.as_graph_def())
+            if self._by_xla:
+                # XLA compiles at the first run, for seconds: that is load time, as of every engine that compiles.
+                stream = self.stream()
+                stream.bind({spec.name: np.zeros(spec.shape, spec.dtype) for spec in self._inputs})
+                stream.run()
+                stream.sync()
         except BaseException:
             self._undo.close()
             raise
-        signature = self._model.signatures[SIGNATURE]
-        self._inputs = _specs(signature.structured_input_signature[1])
-        self._outputs = _specs(signature.structured_outputs)
 
     def _configure(self) -> None:
         """Set threads and visible devices, which a process decides once, and Grappler's passes, which it can undo."""
@@ -146,12 +153,11 @@ class TensorFlowSession(Session):
         config = self._config
         loaded = self._model.signatures[SIGNATURE].graph.as_graph_def()
         opaque = holds_stablehlo(loaded)
-        by_xla = config.options.xla or opaque
-        operators = [self._as_executed(each) for each in (self._compiled() if by_xla else self._optimised())]
+        operators = [self._as_executed(each) for each in (self._compiled() if self._by_xla else self._optimised())]
         unread = next((operator.unread for operator in operators if operator.unread), "")
         intra, inter = self._threads()
         flags = {
-            "compiled by": "XLA" if by_xla else "none",
+            "compiled by": "XLA" if self._by_xla else "none",
             "optimiser": _words(passes(config)),
             "oneDNN": "on" if uses_onednn() else "off",
         }

@@ -125,8 +125,8 @@ class TorchSession(Session):
     def _macs(self, stream: TorchStream, program: Mapping[str, int]) -> tuple[Any, dict[str, str]]:
         """Return the shares of the multiply-accumulates by precision, and flags that say where they are from."""
         if self._config.device != "cpu":
-            tf32 = self._config.precision is Precision.TF32
-            if tf32:
+            backends = self._torch.backends  # which are the process's: whoever set them last, this is what runs
+            if backends.cuda.matmul.allow_tf32 or backends.cudnn.allow_tf32:
                 reason = "torch lets cuDNN and cuBLAS use TF32, and they do not tell where they did"
                 return Unknowable(reason), {"tf32": "allowed"}
             if self._model.program is None:

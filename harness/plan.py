@@ -85,7 +85,7 @@ class _Verdict:
     level: Level = Level.NATIVE
     calibrated: bool = False
     skipped: Skipped | None = None
-    exporters: tuple[str, ...] = ()  # of the route
+    exporters: tuple[str, ...] | None = None  # of the route; None: nobody looked for one
 
 
 @dataclass
@@ -378,7 +378,7 @@ def _judge_precision(context: _Context, asked: Asked, workload: WorkloadFacts, d
             f"{asked.precision} is calibrated, and the workload {asked.workload} names no calibration images",
             f"give workloads.{asked.workload}.data.calibrate, such as '0:64'",
         )
-        return _Verdict(support.level, calibrated=True, skipped=missing)
+        return _Verdict(support.level, calibrated=True, skipped=missing, exporters=route.exporters)
     return _Verdict(support.level, route.calibrated, exporters=route.exporters)
 
 
@@ -417,11 +417,16 @@ def _parameters(suite: Suite) -> dict[str, Any]:
     return parameters
 
 
-def _export(suite: Suite, asked: Asked, exporters: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return the settings of the exporters on a cell's route: what others are told changes nothing of it."""
+def _export(suite: Suite, asked: Asked, exporters: Iterable[str] | None) -> dict[str, dict[str, Any]]:
+    """Return the settings of the exporters on a cell's route: what others are told changes nothing of it.
+
+    Where the route is not known, as of an engine that is not installed, all that the configuration says is kept:
+    its rows are not the default's.
+    """
     named = suite.configurations.get(asked.engine, {}).get(asked.configuration)
     over = named.export if named else {}
-    merged = {name: {**suite.export.get(name, {}), **over.get(name, {})} for name in exporters}
+    through = over if exporters is None else exporters
+    merged = {name: {**suite.export.get(name, {}), **over.get(name, {})} for name in through}
     return {name: options for name, options in merged.items() if options}
 
 

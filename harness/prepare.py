@@ -50,6 +50,7 @@ class Settings:
     """What the suite says about making things."""
 
     builds: int = 1  # of artifacts that are bound to their device
+    export: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by exporter, for every cell
     interpreters: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
     timeout_s: float = 600.0  # of a launch; a reference is a short one
@@ -68,7 +69,7 @@ class Preparer:
         # What failed is not tried again for the next variant: an export may take its full timeout to fail.
         self._artifacts: dict[str, T] = {}
         self._prepared: dict[str, jobs.Inputs | Failed | Skipped] = {}
-        self._references: dict[tuple[str, int], Path | Failed | Skipped] = {}
+        self._references: dict[str, Path | Failed | Skipped] = {}
 
     def bench(self, cell: Cell) -> Bench | Failed | Skipped:
         """Return what the launches of a cell's variant need, or why it cannot be had."""
@@ -105,7 +106,8 @@ class Preparer:
         route = self._route(cell)
         if not isinstance(route, Route):
             return route
-        about = [cell.workload, codec.encode(route), cell.batch, cell.export, cell.device if route.bound else "", build]
+        export = {name: cell.export[name] for name in route.exporters if name in cell.export}
+        about = [cell.workload, codec.encode(route), cell.batch, export, cell.device if route.bound else "", build]
         key = digest(about)
         if key not in self._artifacts:
             self._artifacts[key] = self._made_artifact(cell, route, build)
@@ -207,16 +209,17 @@ class Preparer:
 
     def _reference(self, model: Model, cell: Cell, inputs: jobs.Inputs) -> Path | Failed | Skipped:
         """Return the FP32 outputs of the engine nearest to the source: the shortest route, then by name."""
-        key = (cell.workload, cell.batch)
+        key = digest([cell.workload, cell.batch, self._reading(model, cell)])
         if key not in self._references:
             self._references[key] = self._made_reference(model, cell, inputs)
         return self._references[key]
 
     def _made_reference(self, model: Model, cell: Cell, inputs: jobs.Inputs) -> Path | Failed | Skipped:
         trouble: Failed | Skipped | None = None
+        reading = self._reading(model, cell)
         for engine, device in self._nearest(model):
             plain = replace(
-                cell, engine=engine, device=device, precision=Precision.FP32, options={}, export={}, threads=None
+                cell, engine=engine, device=device, precision=Precision.FP32, options={}, export=reading, threads=None
             )
             artifact = self._artifact(plain)
             if not isinstance(artifact, Artifact):
@@ -230,6 +233,15 @@ class Preparer:
         none = Failed(Stage.REFERENCE, "no-reference", "no engine here gives FP32 outputs to verify against", hint)
         return trouble or none
 
+    def _reading(self, model: Model, cell: Cell) -> dict[str, Mapping[str, Any]]:
+        """Return what the exporters that read the source are told for a cell: head or signature is theirs to choose.
+
+        What later ones are told, to quantise or to optimise, is not the reference's: it is to be held against it.
+        """
+        names = [entry.name for entry in self._exporters.of_source(model.source.format)]
+        told = {name: cell.export.get(name) or self._settings.export.get(name) for name in names}
+        return {name: options for name, options in told.items() if options}
+
     def _nearest(self, model: Model) -> Iterable[tuple[str, str]]:
         """Yield engines and devices that execute FP32, those with the shortest route from the source first."""
         found = []
@@ -237,7 +249,10 @@ class Preparer:
             if not isinstance(facts, EngineFacts):
                 continue
             engine = registry.engine(self._survey.registered[name].target)
-            formats, precision = wanted(engine, Precision.FP32, {})
+            try:
+                formats, precision = wanted(engine, Precision.FP32, {})
+            except Unsupported:
+                continue
             route = self._exporters.route(model.source.format, formats, precision)
             for device in facts.devices:
                 support = device.precisions.get(Precision.FP32.value)

@@ -39,8 +39,8 @@ THREAD_VARIABLES = (
 RAISE_TIMEOUT = "raise `timeout:` in the suite"
 
 
-_SETTINGS_FOLDERS = ("KERAS_HOME", "YOLO_CONFIG_DIR")
-"""Where libraries write settings of theirs when they are imported: not into the user's home."""
+_OWN_FOLDERS = ("CUDA_CACHE_PATH", "KERAS_HOME", "YOLO_CONFIG_DIR")
+"""Where libraries keep settings and compiled kernels: not in the user's home, where the next launch would find them."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,9 @@ def environment(base: Mapping[str, str], threads: int | None) -> dict[str, str]:
     if threads is not None:
         kept |= dict.fromkeys(THREAD_VARIABLES, str(threads))
     kept |= {"PYTHONSAFEPATH": "1", "PYTHONHASHSEED": "0", "YOLO_AUTOINSTALL": "false", "PYTHONUTF8": "1"}
+    # From 1.29 on, importing ONNX Runtime starts a thread that reports each session to its maker, by way of a database
+    # in the user's ~/.cache; only a variable that is there before keeps it from that (its telemetry_1ds.cc).
+    kept |= {"ORT_DISABLE_TELEMETRY": "1"}
     return kept
 
 
@@ -112,7 +115,7 @@ def wait(command: list[str], child: Child) -> Ended:
         stderr=subprocess.STDOUT,
         cwd=child.scratch,
         # Ultralytics writes its settings where this points; the user's own are left alone.
-        env=environment(os.environ, child.threads) | dict.fromkeys(_SETTINGS_FOLDERS, str(child.scratch)),
+        env=environment(os.environ, child.threads) | dict.fromkeys(_OWN_FOLDERS, str(child.scratch)),
         start_new_session=True,
     )
     pump = threading.Thread(target=_pump, args=(process.stdout, child), daemon=True)

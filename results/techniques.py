@@ -76,7 +76,8 @@ def effects(rows: Sequence[Row], known: Mapping[tuple[str, str], Setting]) -> tu
 
     A configured row is held against the default one of its precision, a default one of another precision against
     FP32; workload, engine, environment, device, batch and threads are the same, threads only where they are not the
-    technique. Pairs of which nothing was measured on both sides are left out.
+    technique. Left out are pairs of which nothing was measured on both sides, and those of which one ran elsewhere or
+    at another precision than asked and the other did not: a row that did not run at INT8 tells no effect of INT8.
     """
     plain = [row for row in rows if row.cell.configuration == DEFAULT]
     found = []
@@ -85,10 +86,12 @@ def effects(rows: Sequence[Row], known: Mapping[tuple[str, str], Setting]) -> tu
         if cell.configuration != DEFAULT:
             technique = known.get((cell.engine, cell.configuration), Setting("")).technique
             base = _base(cell, cell.precision, plain, any_threads=technique == THREADS)
-            effect = _effect(technique, cell.configuration, base, row) if base else None
+            fair = base is not None and _astray(base) == _astray(row)
+            effect = _effect(technique, cell.configuration, base, row) if base and fair else None
         elif cell.precision is not Precision.FP32:
             base = _base(cell, Precision.FP32, plain, any_threads=False)
-            effect = _effect(PRECISION, cell.precision.value, base, row) if base else None
+            fair = base is not None and not _astray(base) and not _astray(row)
+            effect = _effect(PRECISION, cell.precision.value, base, row) if base and fair else None
         else:
             continue
         if effect is not None:
@@ -102,6 +105,11 @@ def _base(cell: Cell, precision: Precision, plain: Sequence[Row], *, any_threads
     alike = [row for row in plain if row.cell.precision is precision and _place(row.cell) == _place(cell)]
     same = [row for row in alike if row.cell.threads == cell.threads]
     return next(iter(same or (alike if any_threads else ())), None)
+
+
+def _astray(row: Row) -> frozenset[str]:
+    """Return how a row did not run as asked."""
+    return frozenset(finding.kind for finding in row.findings) & {"fell-back", "other-precision"}
 
 
 def _place(cell: Cell) -> tuple[object, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from engines.mnn import MnnEngine, MnnOptions
 from harness.engine import SessionConfig
 from harness.errors import DataError, EngineUnavailable, ExportFailed, Unsupported
-from harness.vocabulary import FORMAT_MNN, Artifact, Precision
+from harness.vocabulary import FORMAT_MNN, Artifact, Precision, Unknowable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,10 +35,18 @@ def call(tool: str, arguments: list[str], folder: Path) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()] + ended
 
 
-def check(source: Artifact, path: Path) -> None:
-    """Run the model once on zeros. Raises ``ExportFailed`` where its signature or an operator is not MNN's."""
-    made = Artifact(FORMAT_MNN, Precision.FP32, path, "", 0, source.inputs, source.outputs)
+def check(source: Artifact, path: Path, precision: Precision = Precision.FP32) -> None:
+    """Run the model once on zeros.
+
+    Raises ``ExportFailed`` where its signature or an operator is not MNN's, or where it multiplies nothing in
+    ``precision``: both tools call every outcome a success.
+    """
+    made = Artifact(FORMAT_MNN, precision, path, "", 0, source.inputs, source.outputs)
     try:
-        MnnEngine().load(made, SessionConfig(threads=1, options=MnnOptions())).stream().run()
+        session = MnnEngine().load(made, SessionConfig(precision=precision, threads=1, options=MnnOptions()))
+        session.stream().run()
     except (DataError, Unsupported) as error:
-        raise ExportFailed(f"MNN refuses the model that its converter made: {error.message}", error.hint) from error
+        raise ExportFailed(f"MNN refuses the model that its tool made: {error.message}", error.hint) from error
+    shares = session.describe().macs_by_precision if precision is not Precision.FP32 else None
+    if shares is not None and (isinstance(shares, Unknowable) or precision.value not in shares):
+        raise ExportFailed(f"MNN left every layer of the model out of {precision}", "ask for fp32")

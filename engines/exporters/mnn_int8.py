@@ -69,6 +69,7 @@ class MnnInt8(Exporter):
                 shutil.move(made, destination / _ENTRY)  # alone: the ranges that lie beside it are in it too
         if not (destination / _ENTRY).is_file():
             raise ExportFailed(f"MNN cannot quantise the model: {'; '.join(said[-2:])}", "see its log for the operator")
+        _mnn.check(source, destination / _ENTRY, Precision.INT8)  # the tool may have died over a file half written
         notes = batches.note("MNN's moving average"), "images given to MNN in 256 levels"
         return Exported(_ENTRY, source.inputs, source.outputs, notes)
 

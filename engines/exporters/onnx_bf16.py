@@ -40,7 +40,14 @@ class OnnxBFloat16(Exporter):
             import onnx
         except ImportError as error:
             raise EngineUnavailable(f"onnx-bf16 cannot import what it needs: {error}", self.install) from error
-        model = _modern(onnx, onnx.load(source.path))
+        try:
+            given = onnx.load(source.path)
+        except Exception as error:  # protobuf's own classes
+            raise ExportFailed(
+                f"{source.path.name} cannot be read as ONNX: {error}", "is the file complete?"
+            ) from error
+        _check_operators(onnx, given)
+        model = _modern(onnx, given)
         conversion = _Conversion(onnx, model)
         conversion.run()
         try:
@@ -55,6 +62,19 @@ class OnnxBFloat16(Exporter):
         if kept:
             notes.append(f"kept in float32, since ONNX has no bfloat16 for them: {kept}")
         return Exported("model.onnx", source.inputs, source.outputs, tuple(notes))
+
+
+def _check_operators(onnx: Any, model: Any) -> None:
+    """Raise ``Unsupported`` for an operator whose types ONNX does not define, such as a custom one."""
+    version = next((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), _OPSET)
+    unknown = set()
+    for node in model.graph.node:
+        node.domain = "" if node.domain == "ai.onnx" else node.domain  # two names of one domain
+        if node.domain or not onnx.defs.has(node.op_type, version):
+            unknown.add(f"{node.domain}.{node.op_type}".removeprefix("."))
+    if unknown:
+        hint = "ONNX does not say which of their values may be bfloat16: export the model without them"
+        raise Unsupported(f"onnx-bf16 does not know the types of {', '.join(sorted(unknown))}", hint)
 
 
 def _modern(onnx: Any, model: Any) -> Any:

@@ -47,6 +47,7 @@ class TorchExportToExecuTorch(Exporter):
         Raises ``EngineUnavailable`` or ``ExportFailed``.
         """
         torch = _torch.require("torch", _INSTALL)
+        chosen = options(self.name, spec.options, _DEFAULTS)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch, torchao and ExecuTorch use what they deprecate
             exir = _torch.require("executorch.exir", _INSTALL)
@@ -56,7 +57,7 @@ class TorchExportToExecuTorch(Exporter):
                 given = tuple(torch.zeros(t.shape, dtype=getattr(torch, t.dtype)) for t in source.inputs)
                 notes: tuple[str, ...] = ()
                 if spec.precision is Precision.INT8:
-                    module, notes = _quantise(torch, module, source, spec, self.name)
+                    module, notes = _quantise(torch, module, source, spec, chosen)
                 program = torch.export.export(module, given)
                 lowered = exir.to_edge_transform_and_lower(program, partitioner=[partitioner.XnnpackPartitioner()])
                 made = lowered.to_executorch()
@@ -85,9 +86,10 @@ def _canonical(torch: Any, module: Any) -> Any:
     return module
 
 
-def _quantise(torch: Any, module: Any, source: Artifact, spec: ExportSpec, name: str) -> tuple[Any, tuple[str, ...]]:
+def _quantise(
+    torch: Any, module: Any, source: Artifact, spec: ExportSpec, chosen: Mapping[str, Any]
+) -> tuple[Any, tuple[str, ...]]:
     """Return the module with quantised operators, and notes on how. Raises as ``export`` does."""
-    chosen = options(name, spec.options, _DEFAULTS)
     batches = Batches(source, spec)
     pt2e = _torch.require("torchao.quantization.pt2e.quantize_pt2e", _INSTALL)
     xnnpack = _torch.require("executorch.backends.xnnpack.quantizer.xnnpack_quantizer", _INSTALL)
@@ -103,7 +105,21 @@ def _quantise(torch: Any, module: Any, source: Artifact, spec: ExportSpec, name:
     notes = [batches.note("histograms of PT2E")]
     if kept:
         notes.append(f"kept in float as asked: {', '.join(kept)}")
-    return pt2e.convert_pt2e(prepared), tuple(notes)
+    made = pt2e.convert_pt2e(prepared)
+    if not any(_multiplies_int8(torch, node) for node in made.graph.nodes):
+        raise ExportFailed(
+            "XNNPACK's quantiser left every layer of the model in float", "see `exclude`, or ask for fp32"
+        )
+    return made, tuple(notes)
+
+
+def _multiplies_int8(torch: Any, node: Any) -> bool:
+    """Whether a node is a convolution or a matrix product of dequantised values, which XNNPACK multiplies in INT8."""
+    aten = torch.ops.aten
+    products = {aten.conv1d, aten.conv2d, aten.conv_transpose2d, aten.linear, aten.addmm, aten.mm, aten.bmm}
+    if getattr(node.target, "overloadpacket", None) not in products:
+        return False
+    return all("dequantize" in str(before.target) for before in node.all_input_nodes[:2])
 
 
 def _check(operators: list[str]) -> None:

@@ -207,6 +207,7 @@ def prepared(campaign: Campaign, cells: Sequence[Cell], told: Callable[[str], No
     """Return a bench, or why there is none, for every variant among ``cells``."""
     settings = Settings(
         builds=campaign.suite.builds,
+        export=campaign.suite.export,
         interpreters=surveying.interpreters(campaign.suite, campaign.base),
         seed=campaign.suite.seed,
         timeout_s=campaign.suite.timeout,

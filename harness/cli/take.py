@@ -20,6 +20,7 @@ from harness.cli.console import errors, say
 from harness.cli.run import one_cell
 from harness.engine import SessionConfig
 from harness.errors import HarnessError
+from harness.layout import laid_out
 from harness.vocabulary import Failed, Goal
 from results.store import RunStore
 
@@ -66,7 +67,8 @@ def _fill(output: Path, cell: Cell, bench: Bench) -> None:
         artifact = replace(bench.artifact, path=work / name)
         images = np.load(bench.inputs.path / "inputs.npy", mmap_mode="r")
         rows = [index % len(images) for index in range(cell.batch)]
-        tensors = {artifact.inputs[0].name: np.ascontiguousarray(images[rows])}
+        taken = artifact.inputs[0]
+        tensors = {taken.name: np.ascontiguousarray(laid_out(images[rows], taken.shape))}
         np.savez(work / "inputs.npz", **tensors)  # type: ignore[arg-type]  # numpy types its keywords as bool
         engine = registry.engine(bench.engine)
         config = SessionConfig(

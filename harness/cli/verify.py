@@ -60,17 +60,20 @@ def verify(
 
     store = RunStore.open(run_name, runs)
     derived = derive(store)
+    known = {row.variant_id for row in derived}
     if cells:
         chosen = {planned.cell.variant_id for planned in plan.select(store.plan, cells).cells}
         derived = tuple(row for row in derived if row.variant_id in chosen)
     page = report or store.folder / _PAGE
     handed_out = published(page) if report is not None or page.is_file() else None
     found = check(store, derived, handed_out, _cached(opened()))
+    foreign = sorted(handed_out.rows.keys() - known) if handed_out else []
+    wrong = [*store.damage, *(f"{page.name} has the row {name[:12]}, which is not of this run" for name in foreign)]
     if json:
-        as_json(_facts(store, found, handed_out))
+        as_json(_facts(store, found, wrong, handed_out))
     else:
-        _show(store, found)
-    if store.damage or any(verification.failed for verification in found):
+        _show(store, found, wrong)
+    if wrong or any(verification.failed for verification in found):
         return ExitCode.CELL_FAILED
     return ExitCode.OK if found else ExitCode.NOTHING
 
@@ -90,12 +93,14 @@ def _cached(cache: Cache) -> Callable[[str], tuple[str, ...]]:
     return now
 
 
-def _facts(store: RunStore, found: Sequence[Verification], handed_out: Published | None) -> dict[str, Any]:
+def _facts(
+    store: RunStore, found: Sequence[Verification], wrong: Sequence[str], handed_out: Published | None
+) -> dict[str, Any]:
     return {
         "run_id": store.run_id,
         "report": handed_out.name if handed_out else None,
-        "verified": bool(found) and not store.damage and not any(each.failed for each in found),
-        "damage": list(store.damage),
+        "verified": bool(found) and not wrong and not any(each.failed for each in found),
+        "damage": list(wrong),
         "rows": [
             {
                 "row": f"{each.row.cell.workload} {each.row.label}",
@@ -109,7 +114,7 @@ def _facts(store: RunStore, found: Sequence[Verification], handed_out: Published
     }
 
 
-def _show(store: RunStore, found: Sequence[Verification]) -> None:
+def _show(store: RunStore, found: Sequence[Verification], wrong: Sequence[str]) -> None:
     """Print one line per row, then every difference under the row's name, then what could not be checked."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for head in ("row", "certificate", "result"):
@@ -131,7 +136,7 @@ def _show(store: RunStore, found: Sequence[Verification]) -> None:
     ).items():
         rows = "every row" if count == len(found) > 1 else f"{count} of {len(found)} rows"
         say(f"not checked, {name}: {detail} ({rows})")
-    for damage in store.damage:
+    for damage in wrong:
         say(f"damaged: {damage}")
     kept = len(found) - sum(bool(each.failed) for each in found)
     say(f"run {store.run_id}: {kept} of {len(found)} rows verified, {len(store.records())} records")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.errors import DataError
+from harness.layout import laid_out
 from harness.tasks.images import decode
 from harness.vocabulary import Accuracy
 
@@ -24,7 +25,7 @@ def evaluate(job: LaunchJob, stream: Stream, task: Task) -> tuple[Accuracy, str,
     """
     if not job.items:
         raise DataError("there is no evaluation image", "give the workload `data:` with an `evaluate:` selection")
-    name = job.artifact.inputs[0].name
+    taken = job.artifact.inputs[0]
     size = job.session.batch
     predictions: list[Any] = []
     for start in range(0, len(job.items), size):
@@ -33,7 +34,7 @@ def evaluate(job: LaunchJob, stream: Stream, task: Task) -> tuple[Accuracy, str,
         # The last batch is filled up by repetition, since shapes are static; the surplus is not counted.
         tensors = [prepared[index % len(prepared)][0] for index in range(size)]
         frames = [prepared[index % len(prepared)][1] for index in range(size)]
-        stream.bind({name: np.ascontiguousarray(np.stack(tensors))})
+        stream.bind({taken.name: np.ascontiguousarray(laid_out(np.stack(tensors), taken.shape))})
         stream.run()
         stream.sync()
         predictions += task.postprocess(stream.fetch(), frames)[: len(chunk)]

@@ -14,6 +14,7 @@ import numpy as np
 
 from harness.engine import Engine, Session, SessionConfig, Stream
 from harness.errors import HarnessError, InvalidInput, Unsupported
+from harness.layout import laid_out
 from harness.tasks.task import Frame
 from harness.vocabulary import Stage
 
@@ -83,11 +84,6 @@ def options(engine: Engine, given: Mapping[str, Any]) -> object:
     return engine.options(**given)
 
 
-def channels_last(taken: tuple[int, ...], images: tuple[int, ...]) -> bool:
-    """Return whether a model takes (N, H, W, C) where the images are (N, C, H, W); as given where it is the same."""
-    return len(images) == 4 and taken != images and taken == (images[0], *images[2:], images[1])
-
-
 @dataclass(frozen=True)
 class Batch:
     """One input as the stream takes it, and the frames of its items."""
@@ -109,8 +105,7 @@ def batches(inputs: Inputs, artifact: Artifact, size: int, limit: int | None = N
         names = ", ".join(spec.name for spec in artifact.inputs) or "none"
         raise InvalidInput(f"the model takes {len(artifact.inputs)} inputs ({names}); one image tensor is given")
     expected = artifact.inputs[0]
-    if channels_last(expected.shape, (size, *images.shape[1:])):
-        images = np.moveaxis(images, 1, -1)
+    images = laid_out(images, expected.shape, size)
     given = (size, *images.shape[1:])
     if tuple(expected.shape) != given or expected.dtype != str(images.dtype):
         message = f"the model takes {expected.name} {expected.dtype}{list(expected.shape)}, the workload gives"

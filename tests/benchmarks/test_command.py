@@ -102,7 +102,8 @@ def test_yolo11_without_its_assets_is_4(monkeypatch, capsys, tmp_path):
 
 
 def test_every_bare_loop_is_of_a_registered_engine():
-    assert set(bare.names()) == set(vendors_engines())
+    # What needs a GPU has none yet: a loop that never ran is no measure.
+    assert set(bare.names()) == set(vendors_engines()) - {"tensorrt", "tensorrt-rtx"}
 
 
 def test_a_loop_that_keeps_something_per_iteration_is_seen(monkeypatch):

@@ -121,6 +121,14 @@ def test_a_report_that_was_handed_out_is_held_against_the_records(at):
     assert "not checked, report: no report to compare with (every row)" in said.out
 
 
+def test_a_row_added_to_a_report_is_named_whatever_is_asked(at):
+    lines = json.loads(at.say("report", "--json").out)["rows"]
+    added = at.write("theirs.json", json.dumps([*lines, {**lines[0], "engine": "better", "variant_id": "f" * 64}]))
+    said = at.say("verify", "latest", "*/fp16/*", "--report", str(added))
+    assert said.code == 3
+    assert "theirs.json has the row ffffffffffff, which is not of this run" in said.out
+
+
 def test_a_run_that_measured_nothing_has_nothing_to_verify(at):
     said = at.say("run", "suite.yaml", "--quiet", "--set", "matrix.precision=[bf16]")
     assert said.code == 5

@@ -172,6 +172,19 @@ def test_a_package_that_is_cut_short_fails_with_a_hint(tmp_path):
     assert caught.value.hint
 
 
+def test_int8_of_which_nothing_is_quantised_is_refused(tmp_path):
+    spec = replace(
+        SPEC, precision=Precision.INT8, calibration=tiny_calibration(tmp_path, 2), options={"exclude": [".*"]}
+    )
+    with pytest.raises(ExportFailed, match="every layer of the model in float"):
+        TorchExportToExecuTorch().export(_tiny(tmp_path), spec, tmp_path)
+
+
+def test_an_option_that_there_is_not_is_refused_at_every_precision(tmp_path):
+    with pytest.raises(ExportFailed, match="no option 'channels'"):
+        TorchExportToExecuTorch().export(_tiny(tmp_path), replace(SPEC, options={"channels": 1}), tmp_path)
+
+
 def test_int8_without_images_is_refused(tmp_path):
     with pytest.raises(ExportFailed, match="no calibration images"):
         TorchExportToExecuTorch().export(_tiny(tmp_path), replace(SPEC, precision=Precision.INT8), tmp_path)

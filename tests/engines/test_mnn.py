@@ -192,6 +192,22 @@ def test_a_crash_of_the_quantiser_is_an_error_of_the_export(fp32, tmp_path):
         MnnInt8().export(replace(fp32, path=path), spec, tmp_path)
 
 
+def test_a_file_that_a_dying_quantiser_left_behind_is_no_int8_model(fp32, tmp_path, monkeypatch):
+    """It may die over a file half written, and it may have quantised nothing: only a run tells."""
+    spec = replace(SPEC, precision=Precision.INT8, calibration=tiny_calibration(tmp_path, 2))
+    whole = fp32.path.read_bytes()
+    for content, said in ((whole[:-100], "MNN refuses"), (whole, "left every layer")):
+
+        def left(_tool, _arguments, folder, content=content):
+            (folder / "model.mnn").write_bytes(content)
+            return ["mnnquant ended with signal 11"]
+
+        monkeypatch.setattr("engines.exporters._mnn.call", left)
+        with pytest.raises(ExportFailed, match=said) as caught:
+            MnnInt8().export(fp32, spec, tmp_path)
+        assert caught.value.hint
+
+
 def test_a_missing_library_is_unavailable(monkeypatch, tmp_path):
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     with pytest.raises(EngineUnavailable) as caught:

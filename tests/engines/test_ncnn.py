@@ -136,6 +136,11 @@ def test_threads_are_the_budget_of_all_streams(fp32, threads, streams, each):
     assert execution.threads == each * (streams or threads)
 
 
+def test_throughput_takes_no_more_streams_than_it_may_use_processors(fp32, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _process: {3})
+    assert _load(fp32, goal=Goal.THROUGHPUT, threads=None).recommended_streams == 1
+
+
 def test_a_batch_is_refused(fp32, tmp_path):
     batch = (replace(TINY_INPUTS[0], shape=(2, 3, 16, 16)),)
     with pytest.raises(Unsupported, match="one item"):

@@ -1,6 +1,8 @@
 """ONNX Runtime's adapter: the contract, and what is this engine's own."""
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from engines.exporters.onnx_fp16 import OnnxFloat16
 from engines.exporters.onnx_int8 import OnnxInt8
 from engines.onnxruntime import OnnxRuntimeEngine, OnnxRuntimeOptions
+from harness import process
 from harness.conformance import EngineConformance
 from harness.engine import ExportSpec, SessionConfig
 from harness.errors import DataError, Unsupported
@@ -74,6 +77,17 @@ def _infer(session):
 def test_every_option_computes_the_same(load, options):
     expected = tiny_reference(tiny_inputs())["logits"]
     assert _infer(load(options=OnnxRuntimeOptions(**options), threads=2)) == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+def test_a_child_reports_nothing_and_leaves_nothing_in_the_home_folder(tmp_path):
+    """The runtime's telemetry is a thread beside the measured one, and a database that launches share."""
+    home = tmp_path / "home"
+    home.mkdir()
+    outside = {key: value for key, value in os.environ.items() if not key.startswith(("ORT_", "XDG_"))}
+    program = "import onnxruntime; onnxruntime.get_available_providers()"
+    environment = process.environment({**outside, "HOME": str(home)}, 1)
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment, cwd=tmp_path)
+    assert not list(home.iterdir())
 
 
 def test_graph_optimization_changes_what_is_executed(load):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from engines.tensorflow import TensorFlowEngine, TensorFlowOptions
+from engines.tensorflow_session import TensorFlowStream
 from harness import codec
 from harness.conformance import EngineConformance, relative_difference
 from harness.engine import SessionConfig
@@ -229,6 +230,20 @@ def test_a_kernel_that_is_missing_is_named(tmp_path, load):
     with pytest.raises(Unsupported, match=r"(?s)cannot execute.*NHWC") as caught:
         stream.run()
     assert caught.value.hint
+
+
+def test_xla_compiles_while_it_loads(load, fp32, monkeypatch):
+    """Else load time would be told without it, and the first inference as if the engine were that slow to start."""
+    runs = []
+
+    def counted(stream):
+        runs.append(stream)
+
+    monkeypatch.setattr(TensorFlowStream, "run", counted)
+    load(fp32)
+    assert not runs
+    load(fp32, options={"xla": True})
+    assert len(runs) == 1
 
 
 @pytest.mark.parametrize("options", [{"fusion": False}, {"grappler": False}])

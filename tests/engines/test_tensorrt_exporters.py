@@ -43,6 +43,7 @@ from harness.vocabulary import (
 )
 
 onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnx.reference")  # no part of what importing onnx brings
 pytestmark = pytest.mark.engine
 ADA = {"compute_capability": "8.9"}
 
@@ -234,6 +235,26 @@ def test_bf16_leaves_in_float32_what_onnx_defines_there_alone(tmp_path):
     given = np.linspace(-2, 2, 8, dtype=np.float32).reshape(2, 4)
     (found,) = onnx.reference.ReferenceEvaluator(str(artifact.path)).run(None, {"images": given})
     assert found == pytest.approx(1.5 * np.maximum(given, 0), abs=0.02)
+
+
+def test_bf16_names_an_operator_that_onnx_does_not_define(tmp_path):
+    nodes = [onnx.helper.make_node("Relu", ["images"], ["logits"])]
+    source = _saved(_model(nodes), tmp_path)
+    model = onnx.load(source.path)
+    model.graph.node[0].domain = "acme"
+    model.opset_import.append(onnx.helper.make_opsetid("acme", 1))
+    onnx.save(model, source.path)
+    with pytest.raises(Unsupported, match=r"acme\.Relu") as caught:
+        _lowered(OnnxBFloat16, source, tmp_path)
+    assert caught.value.hint
+
+
+def test_bf16_refuses_a_truncated_file(tmp_path):
+    source = _saved(_model([onnx.helper.make_node("Relu", ["images"], ["logits"])]), tmp_path)
+    source.path.write_bytes(source.path.read_bytes()[:-3])
+    with pytest.raises(ExportFailed, match="cannot be read as ONNX") as caught:
+        _lowered(OnnxBFloat16, source, tmp_path)
+    assert caught.value.hint
 
 
 def test_bf16_refuses_control_flow(tmp_path):

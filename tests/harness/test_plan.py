@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 
 import pytest
@@ -293,6 +293,18 @@ def test_a_configuration_makes_rows_of_its_own_beside_the_default():
     assert cells["a/one+high/fp32/cpu/b1/latency"].options == {"level": 3}
     assert cells["a/one+made/fp32/cpu/b1/latency"].export == {"quantiser": {"a": 1}}
     assert len({cell.variant_id for cell in cells.values()}) == 4
+
+
+def test_a_configuration_of_what_cannot_run_here_is_skipped_by_its_name():
+    """The route of an engine that is not installed is not known, nor are the exporters that it goes through."""
+    absent = {"one": replace(ENGINES["one"], facts=Skipped("not installed", "pip install one"))}
+    plan = planned(a_suite(configurations=LEVELS), engines=absent)
+    ids = defaultdict(set)
+    for cell in plan.cells:
+        ids[cell.cell.configuration].add(cell.cell.variant_id)
+        assert cell.skipped == Skipped("not installed", "pip install one")
+    assert set(ids) == {"default", "high", "made"}
+    assert len(set().union(*ids.values())) == 3
 
 
 def test_a_configuration_goes_over_what_holds_for_every_cell():

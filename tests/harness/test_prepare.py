@@ -70,6 +70,21 @@ def test_every_variant_gets_the_same_inputs_and_its_own_artifact(surveyed, works
     assert len(np.unique(tensors.reshape(len(tensors), -1), axis=0)) == len(tensors)
 
 
+def test_the_reference_reads_the_source_as_its_cell_does(surveyed, workshop, monkeypatch):
+    """A head or signature that an exporter chooses is the reference's too; how it is quantised is not."""
+    asked = []
+    monkeypatch.setattr(
+        Workshop, "ensure", lambda _self, _source, route, request: asked.append((route.exporters, request.options))
+    )
+    told = {"fake-import": {"head": "raw"}}
+    one = prepare.Preparer(surveyed(), workshop, prepare.Settings(export=told), lambda _: None)
+    model = one._survey.models["toy"]
+    for export in ({}, told, {**told, "fake-quantiser": {"a": 1}}, {"fake-import": {"head": "other"}}):
+        one._made_reference(model, cell(one._survey, export=export), None)
+    heads = [options for exporters, options in asked if exporters == ("fake-import",)]
+    assert heads == [told, {"fake-import": {"head": "other"}}]
+
+
 def test_builds_for_a_device_are_made_and_launches_take_turns(surveyed, workshop):
     found = surveyed(builds_us=[0, 50])
     one = prepare.Preparer(found, workshop, prepare.Settings(builds=2), lambda _: None)

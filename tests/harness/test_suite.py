@@ -410,7 +410,7 @@ def test_a_template_loads_and_round_trips(load, kind):
 
 
 def test_an_unknown_template_is_refused():
-    assert set(suite.templates()) == {"onnx", "torch", "ultralytics"}
+    assert set(suite.templates()) == {"keras", "onnx", "tflite", "timm", "torch", "ultralytics"}
     with pytest.raises(SuiteError, match="did you mean 'torch'"):
         suite.template("troch")
 

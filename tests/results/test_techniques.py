@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from harness.vocabulary import Precision
+from harness.vocabulary import Finding, Precision
 from results.row import AccuracyResult, Change, MemoryUse, Throughput
 from results.statistics import launch_interval, paired_log_ratio, rate_interval
 from results.techniques import Points, Setting, difference, effects, settings
@@ -212,3 +212,14 @@ def test_settings_are_read_from_the_suite_of_the_run():
 )
 def test_a_manifest_without_settings_has_none(suite):
     assert settings({"suite": suite}) == {}
+
+
+def test_what_did_not_run_as_asked_tells_nothing_of_the_setting(make):
+    """An INT8 row that ran FP32 is no INT8: its ratio would be read as what INT8 gives."""
+    otherwise = (Finding("other-precision", "ran fp32", unranked=True),)
+    low = replace(make(precision=Precision.INT8), findings=otherwise)
+    assert found([make(), low]) == ()
+    fused, plain = make("fusion-off", precision=Precision.INT8), make(precision=Precision.INT8)
+    assert [effect.technique for effect in found([make(), low, fused])] == []
+    both = found([make(), low, replace(fused, findings=otherwise)])
+    assert [(effect.technique, effect.base) for effect in both] == [("fusion", plain.variant_id)]

@@ -227,11 +227,25 @@ def test_samples_made_anew_with_a_record_made_for_them(run, checked, factory):
         {"latency_ms": "fast"},
         {"certificate_sha256": "0" * 64},
         {"certificate": {}},
+        {"throughput_items_per_s": 1e9},
+        {"memory_peak_mib": None},
+        {"accuracy": 0.99},
+        {"engine": "another"},
+        {"ranked": None},
+        {"findings": None},
     ],
 )
 def test_a_report_that_says_something_else(whole, checked, edited):
     said = Published("page.html", {key: {**line, **edited} for key, line in whole[1].rows.items()})
     assert all("page.html" in each["report"] for each in checked(said))
+
+
+def test_a_report_made_before_rows_had_certificates_is_no_difference(whole, checked):
+    new = {"certificate", "certificate_sha256", "configuration"}
+    lines = {key: {name: line[name] for name in line.keys() - new} for key, line in whole[1].rows.items()}
+    assert checked(Published("page.html", lines)) == [{}, {}]
+    told = checked(Published("page.html", lines), state=State.UNAVAILABLE)
+    assert all(each["report"] == "page.html was made before rows had certificates" for each in told)
 
 
 def test_a_report_of_another_run_or_none(checked):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from harness import jobs
 from harness.errors import NotAsAsked
@@ -64,6 +65,16 @@ def test_a_model_that_takes_channels_last_gets_the_images_so(job):
     images = np.load(asked.inputs.path / "inputs.npy")
     assert np.array_equal(batch.tensors["input"], images.transpose(0, 2, 3, 1))
     assert batch.tensors["input"].flags.c_contiguous
+
+
+def test_such_a_model_is_evaluated_on_images_laid_out_so(job, tmp_path):
+    Image.new("RGB", (4, 4), (90, 10, 200)).save(tmp_path / "a.png")
+    asked = job("accuracy")
+    last = replace(asked.artifact, inputs=(TensorSpec("input", "float32", (1, 4, 4, 3)),))
+    items = (jobs.Item(tmp_path / "a.png", 1),)
+    classes = {str(index): f"class {index}" for index in range(5)}
+    evaluated = replace(asked, artifact=last, task={"name": "classify"}, items=items, classes=classes)
+    assert launching.launch(evaluated, Stages(tmp_path / "stage")).accuracy.images == 1
 
 
 def test_the_peak_is_read_before_outputs_are_compared(job, tmp_path, monkeypatch):
