@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 TONES = {"passes": "good", "fails": "bad", "undecided": "warn"}
 """How an accuracy verdict is coloured; every verdict is also a word."""
 _KEEPS = frozenset({"passes", "reference"})
+_NAMED = 4
+"""Rows of a tie that are named one by one; many equals are a table's business."""
 
 
 def verdict(field: Field) -> Verdict:
@@ -43,6 +45,8 @@ def _headline(field: Field) -> str:
     standing = field.standing
     labels = [field.label(variant) for variant in standing.best]
     measured = " measured" if standing.screening else ""
+    if len(labels) > _NAMED:
+        return f"A tie of {len(labels)} rows: {labels[0]} is the fastest on the clock, and they cannot be told apart."
     if len(labels) > 1:
         return f"A tie: {listed(labels)} are the fastest{measured}, and cannot be told apart."
     if not standing.rest:
@@ -99,14 +103,41 @@ def _accuracy_figure(row: Row) -> Figure | None:
 
 def _sentences(field: Field) -> list[str]:
     standing = field.standing
-    tied = [_tied(field, variant) for variant in standing.best] if len(standing.best) > 1 else []
-    accuracy = [_accuracy_sentence(field, variant) for variant in standing.best]
-    sentences = [*tied, _speed_sentence(field), *accuracy, _accurate_enough(field), _left_out(field)]
+    sentences = [*_ties(field), _speed_sentence(field), *_accuracies(field), _accurate_enough(field), _left_out(field)]
     if standing.screening:
         launches = min(interval.launches for interval in map(field.latency, field.rows) if interval)
         each = counted(launches, "launch", "launches")
         sentences.append(f"Screening: {each} a cell; nothing here is a recommendation.")
     return [text for text in sentences if text]
+
+
+def _ties(field: Field) -> list[str]:
+    """Return a sentence for each tied row; of many the first, and how far the others reach."""
+    best = field.standing.best
+    if len(best) == 1:
+        return []
+    sentences = [_tied(field, variant) for variant in best[:_NAMED]]
+    slowest = field.latency(best[-1])
+    if len(best) > _NAMED and slowest is not None:
+        sentences.append(f"{len(best) - _NAMED} more, up to {units.duration(slowest.estimate)}.")
+    return sentences
+
+
+def _accuracies(field: Field) -> list[str]:
+    """Return a sentence on the accuracy of each leading row; what was not measured of several is said once."""
+    best = field.standing.best
+    unknown = [variant for variant in best if field.rows[variant].accuracy is None]
+    known = [variant for variant in best if variant not in unknown]
+    sentences = [_accuracy_sentence(field, variant) for variant in known[:_NAMED]]
+    if len(known) > _NAMED:
+        sentences.append(f"The accuracy of the other {len(known) - _NAMED} is in the next section.")
+    if len(unknown) > 1:
+        sentences.append(
+            f"The accuracy of {len(unknown)} of them was not measured: speed alone is no reason to choose."
+        )
+    else:
+        sentences += [_accuracy_sentence(field, variant) for variant in unknown]
+    return sentences
 
 
 def _tied(field: Field, variant: str) -> str:

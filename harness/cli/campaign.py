@@ -206,7 +206,8 @@ def check_unchanged(campaign: Campaign, store: RunStore) -> None:
 def prepared(campaign: Campaign, cells: Sequence[Cell], told: Callable[[str], None]) -> Mapping[str, Any]:
     """Return a bench, or why there is none, for every variant among ``cells``."""
     settings = Settings(
-        builds=campaign.suite.builds,
+        # Launch i takes build i: more builds than launches would be made for nothing.
+        builds=min(campaign.suite.builds, campaign.suite.launches or PRESETS[campaign.suite.preset].launches),
         export=campaign.suite.export,
         interpreters=surveying.interpreters(campaign.suite, campaign.base),
         seed=campaign.suite.seed,

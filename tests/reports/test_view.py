@@ -60,6 +60,18 @@ def test_a_tie_is_called_a_tie(make):
     assert "The FP32 baseline, a fp32, is among the fastest." in verdict.sentences
 
 
+def test_a_tie_of_many_is_told_in_short(make):
+    rows = [make.row(engine=f"e{place}", median_ms=10.0 + place, accuracy=None) for place in range(9)]
+    verdict = view_of(make, rows, ties=9).verdicts[0]
+    headline = "A tie of 9 rows: e0 fp32 is the fastest on the clock, and they cannot be told apart."
+    assert verdict.headline == headline
+    assert len(verdict.leaders) == 9
+    assert "5 more, up to 18.0\u00a0ms." in verdict.sentences
+    assert sum("e5" in sentence for sentence in verdict.sentences) == 0
+    said = "The accuracy of 9 of them was not measured: speed alone is no reason to choose."
+    assert [sentence for sentence in verdict.sentences if "was not measured" in sentence] == [said]
+
+
 def test_screening_recommends_nothing(make):
     findings = (Finding("screening", "2 launches"),)
     rows = [
