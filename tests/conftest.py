@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import shutil
 import sys
@@ -17,6 +18,18 @@ if TYPE_CHECKING:
     from results.row import Row
 
 _FACTORY = Path(__file__).parent / "results" / "factory.py"
+
+
+@pytest.fixture(autouse=True)
+def _usual_floats():
+    """Give the thread its usual floating-point mode back after each test.
+
+    Some runtimes leave it flushing subnormal numbers to zero, which is no matter in a process of their own; the tests
+    share one, and Hypothesis refuses to draw floats then.
+    """
+    yield
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL("libm.so.6").fesetenv(ctypes.c_void_p(-1))  # FE_DFL_ENV of glibc and musl
 
 
 @pytest.fixture(scope="session")

@@ -322,7 +322,9 @@ def test_each_mode_has_its_format():
     assert formats == {"eager": (FORMAT_TORCH_EXPORT,), "compile": (FORMAT_TORCH_EXPORT,), "aoti": (FORMAT_TORCH_AOTI,)}
     assert TorchEngine().artifact_formats(TorchOptions(mode="torchscript")) == (FORMAT_TORCHSCRIPT,)
     assert TorchEngine().artifact_precision(Precision.TF32, TorchOptions()) is FP32
-    assert TorchEngine().artifact_precision(INT8, TorchOptions(autocast=True)) is INT8
+    assert TorchEngine().artifact_precision(INT8, TorchOptions(mode="aoti")) is INT8
+    with pytest.raises(Unsupported, match="eager torch would compute an INT8 model's layers in float32"):
+        TorchEngine().artifact_precision(INT8, TorchOptions(autocast=True))
 
 
 @pytest.mark.parametrize(
