@@ -60,14 +60,7 @@ class ExecuTorchEngine(Engine):
     def load(self, artifact: Artifact, config: SessionConfig) -> _ExecuTorchSession:
         """Load the program. Raises ``EngineUnavailable``, ``Unsupported`` or ``DataError``."""
         torch, runtime = self._import()
-        if config.device != "cpu":
-            raise Unsupported(f"executorch has no device {config.device!r} here", "it has cpu")
-        support = _CPU[config.precision.value]
-        if support.level is Level.UNSUPPORTED:
-            raise Unsupported(f"executorch cannot run {config.precision} on cpu", support.reason)
-        if artifact.precision is not config.precision:
-            message = f"the program holds {artifact.precision} arithmetic, {config.precision} was asked"
-            raise Unsupported(message, "export it at the precision that is asked: nothing is cast at load")
+        self.refuse_unsupported({"cpu": _CPU}, artifact, config)
         return _ExecuTorchSession(torch, runtime, artifact, config)
 
     def snippet(self, artifact: Artifact, config: SessionConfig) -> str:

@@ -71,15 +71,8 @@ class LiteRTEngine(Engine):
         Raises ``EngineUnavailable``, ``Unsupported``, or ``DataError`` where the file is no model.
         """
         library = self._import()
-        if config.device != "cpu":
-            raise Unsupported(f"litert has no device {config.device!r} here", "it has cpu")
-        support = _CPU[config.precision]
-        if support.level is Level.UNSUPPORTED:
-            raise Unsupported(f"litert cannot run {config.precision} on cpu", support.reason)
-        wanted = self.artifact_precision(config.precision, config.options)
-        if artifact.precision is not wanted:
-            message = f"the model holds {artifact.precision} arithmetic, {wanted} was asked"
-            raise Unsupported(message, "export it at the precision that is asked")
+        cpu = {precision.value: support for precision, support in _CPU.items()}
+        self.refuse_unsupported({"cpu": cpu}, artifact, config)
         check(config)
         if config.options.api == "interpreter":
             return _LiteRTSession(library, artifact, config)

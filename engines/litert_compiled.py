@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.engine import Session, Stream, check_inputs
+from harness.engine import Session, Stream, check_inputs, usable_processors
 from harness.errors import DataError, Unsupported
 from harness.vocabulary import Execution, Goal, TensorSpec, Unknowable
 
@@ -64,7 +63,7 @@ class CompiledSession(Session):
     def _threads(self) -> int:
         if self._config.threads or self._config.goal is Goal.LATENCY:
             return self._config.threads or 1
-        return len(os.sched_getaffinity(0))
+        return usable_processors()
 
     def _specs(self, details: Mapping[str, Any], wanted: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
         names = [spec.name for spec in wanted] or list(details)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.engine import usable_processors
 from harness.errors import Unsupported
 from harness.vocabulary import Goal, Precision
 
@@ -59,6 +59,6 @@ def budget(config: SessionConfig) -> tuple[int, int]:
     if config.goal is Goal.LATENCY:
         streams, threads = config.streams or 1, config.threads or 1
     else:
-        threads = config.threads or len(os.sched_getaffinity(0))
+        threads = config.threads or usable_processors()
         streams = config.streams or threads
     return streams, max(1, threads // streams)

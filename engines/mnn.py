@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import struct
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from harness.engine import Engine, Session, SessionConfig, Stream, check_inputs
+from harness.engine import Engine, Session, SessionConfig, Stream, check_inputs, usable_processors
 from harness.errors import DataError, EngineUnavailable, Unsupported
 from harness.vocabulary import (
     FORMAT_MNN,
@@ -85,14 +84,7 @@ class MnnEngine(Engine):
     def load(self, artifact: Artifact, config: SessionConfig) -> _MnnSession:
         """Read the model and prepare a session. Raises ``EngineUnavailable``, ``Unsupported`` or ``DataError``."""
         mnn = self._import()
-        if config.device != "cpu":
-            raise Unsupported(f"mnn has no device {config.device!r} here", "it has cpu")
-        support = _CPU[config.precision.value]
-        if support.level is Level.UNSUPPORTED:
-            raise Unsupported(f"mnn cannot run {config.precision} on cpu", support.reason)
-        if artifact.precision is not config.precision:
-            message = f"the model holds {artifact.precision} arithmetic, {config.precision} was asked"
-            raise Unsupported(message, "export it at the precision that is asked: MNN casts nothing at load")
+        self.refuse_unsupported({"cpu": _CPU}, artifact, config)
         return _MnnSession(mnn, artifact, config)
 
     def snippet(self, artifact: Artifact, config: SessionConfig) -> str:
@@ -157,7 +149,7 @@ class _MnnSession(Session):
     def __init__(self, mnn: Any, artifact: Artifact, config: SessionConfig) -> None:
         self._mnn, self._artifact, self._config = mnn, artifact, config
         many = config.goal is Goal.THROUGHPUT and not config.streams
-        self._streams = (config.threads or len(os.sched_getaffinity(0))) if many else (config.streams or 1)
+        self._streams = (config.threads or usable_processors()) if many else (config.streams or 1)
         self._threads = max(1, config.threads // self._streams) if config.threads else (1 if many else None)
         self._interpreter = self._open()
         self._interpreter.setSessionMode(_RELEASE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections import Counter
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from engines import ncnn_param
-from harness.engine import Engine, Session, SessionConfig, Stream, check_inputs
+from harness.engine import Engine, Session, SessionConfig, Stream, check_inputs, usable_processors
 from harness.errors import DataError, EngineUnavailable, Unsupported
 from harness.vocabulary import (
     FORMAT_NCNN,
@@ -67,14 +66,7 @@ class NcnnEngine(Engine):
     def load(self, artifact: Artifact, config: SessionConfig) -> _NcnnSession:
         """Read the network and prepare its weights. Raises ``EngineUnavailable``, ``Unsupported`` or ``DataError``."""
         ncnn = self._import()
-        if config.device != "cpu":
-            raise Unsupported(f"ncnn has no device {config.device!r} here", "it has cpu")
-        support = _cpu(ncnn).precisions[config.precision.value]
-        if support.level is Level.UNSUPPORTED:
-            raise Unsupported(f"ncnn cannot run {config.precision} on cpu", support.reason)
-        if artifact.precision is not Precision.FP32:
-            message = f"the network holds {artifact.precision} weights, {config.precision} was asked"
-            raise Unsupported(message, "export it at fp32: ncnn converts at load")
+        self.refuse_unsupported({"cpu": _cpu(ncnn).precisions}, artifact, config)
         return _NcnnSession(ncnn, artifact, config)
 
     def artifact_precision(self, precision: Precision, options: Any) -> Precision:  # noqa: ARG002 - of no consequence
@@ -150,7 +142,7 @@ class _NcnnSession(Session):
         self._streams = config.streams or 1
         if config.goal is Goal.THROUGHPUT and not config.streams:
             # ncnn has no mode for throughput: an extractor per core, of one thread each, is what its threading allows.
-            self._streams = config.threads or len(os.sched_getaffinity(0))
+            self._streams = config.threads or usable_processors()
             settings["num_threads"] = 1
         for key, value in settings.items():
             setattr(self._net.opt, key, value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from engines import onnxruntime_plugin as plugin
 from engines import onnxruntime_providers as providers
+from harness.engine import usable_processors
 from harness.errors import DataError, HarnessError, Unsupported
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Opening:
     @property
     def budget(self) -> tuple[int, int]:
         """Streams and intra-op threads."""
-        return providers.budget(self.device, self.config, _processors())
+        return providers.budget(self.device, self.config, usable_processors())
 
     def settings(self) -> Any:
         """Return new session options as the configuration says. Raises ``Unsupported``."""
@@ -118,13 +118,6 @@ class Opening:
             return self.ort.InferenceSession(self.model, settings, enable_fallback=False, **given)
         except Exception as error:  # the runtime's own classes, one for each of its status codes
             raise _refused(error, "the model" if isinstance(self.model, bytes) else Path(self.model).name) from error
-
-
-def _processors() -> int:
-    """Return the processors that this process may use; where the system does not tell, those there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 _OPERATOR = "custom operators and those newer than this runtime are not supported: export the model without it"

@@ -80,16 +80,8 @@ class TensorFlowEngine(Engine):
     def load(self, artifact: Artifact, config: SessionConfig) -> TensorFlowSession:
         """Restore the SavedModel. Raises ``EngineUnavailable``, ``Unsupported`` or ``DataError``."""
         tf = self._import()
-        devices = {device.name: device for device in _devices(tf)}
-        if config.device not in devices:
-            raise Unsupported(f"tensorflow has no device {config.device!r} here", f"it has {', '.join(devices)}")
-        support = devices[config.device].precisions[config.precision.value]
-        if support.level is Level.UNSUPPORTED:
-            raise Unsupported(f"tensorflow cannot run {config.precision} on {config.device}", support.reason)
-        held = self.artifact_precision(config.precision, config.options)
-        if artifact.precision is not held:
-            message = f"the SavedModel was made for {artifact.precision}, {config.precision} was asked"
-            raise Unsupported(message, f"export it at {held}: what is saved is what runs")
+        devices = {device.name: device.precisions for device in _devices(tf)}
+        self.refuse_unsupported(devices, artifact, config)
         if config.options.xla and (lowering(config) or config.options.passes()):
             hint = "drop `xla`, or ask for FP32 and leave Grappler's switches alone"
             raise Unsupported("XLA takes the graph before Grappler, whose passes would have no effect", hint)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from engines.tensorflow_graph import graph_operators, holds_stablehlo, loaded_operators, uses_onednn
 from engines.tensorflow_hlo import compiled_operators
-from harness.engine import Session, SessionConfig, Stream, check_inputs
+from harness.engine import Session, SessionConfig, Stream, check_inputs, usable_processors
 from harness.errors import DataError, Unsupported
 from harness.vocabulary import Execution, Goal, Precision, TensorSpec, Unknowable
 
@@ -47,7 +46,7 @@ def budget(config: SessionConfig) -> tuple[int, int]:
     if config.goal is Goal.LATENCY:
         between = between or config.streams or 1
         return (max(1, config.threads - between + 1), between) if config.threads else (0, 0)
-    threads = config.threads or len(os.sched_getaffinity(0))
+    threads = config.threads or usable_processors()
     between = between or _streams(config)
     return max(1, threads - between + 1), between
 
@@ -56,7 +55,7 @@ def _streams(config: SessionConfig) -> int:
     """Return the streams of a session; one for each thread gives most throughput, and TensorFlow recommends none."""
     if config.streams or config.goal is Goal.LATENCY:
         return config.streams or 1
-    return config.threads or len(os.sched_getaffinity(0))
+    return config.threads or usable_processors()
 
 
 def lowering(config: SessionConfig) -> str | None:

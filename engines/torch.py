@@ -17,7 +17,6 @@ from harness.vocabulary import (
     FORMAT_TORCH_EXPORT,
     FORMAT_TORCHSCRIPT,
     EngineFacts,
-    Level,
     Precision,
 )
 
@@ -93,22 +92,13 @@ class TorchEngine(Engine):
         Raises ``EngineUnavailable``, ``Unsupported``, or ``DataError`` where the file is not what it should be.
         """
         torch = self._import()
-        known = {device.name: device for device in devices(torch)}
-        if config.device not in known:
-            raise Unsupported(f"torch has no device {config.device!r} here", f"it has {', '.join(known)}")
-        support = known[config.device].precisions[config.precision.value]
-        if support.level is Level.UNSUPPORTED:
-            raise Unsupported(f"torch cannot run {config.precision} on {config.device}", support.reason)
         _check(config)
         (expected,) = self.artifact_formats(config.options)
         if artifact.format != expected:
             raise Unsupported(
                 f"mode {config.options.mode} loads {expected}, not {artifact.format}", "choose `mode` by the artifact"
             )
-        stored = self.artifact_precision(config.precision, config.options)
-        if artifact.precision is not stored:
-            message = f"the artifact holds {artifact.precision} arithmetic, {config.precision} was asked"
-            raise Unsupported(message, f"export it at {stored}: torch casts nothing at load")
+        self.refuse_unsupported({device.name: device.precisions for device in devices(torch)}, artifact, config)
         return TorchSession(torch, artifact, config)
 
     def artifact_formats(self, options: TorchOptions) -> tuple[Format, ...]:

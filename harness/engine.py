@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping  # noqa: TC003 - the codec evaluates annotations at run time
 from dataclasses import dataclass, field
 from pathlib import Path  # noqa: TC003 - as above
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.errors import DataError, InvalidInput
-from harness.vocabulary import Goal, Precision, TensorSpec
+from harness.errors import DataError, InvalidInput, Unsupported
+from harness.vocabulary import Goal, Level, Precision, TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy as np
 
-    from harness.vocabulary import Artifact, EngineFacts, Execution, Format
+    from harness.vocabulary import Artifact, EngineFacts, Execution, Format, Support
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,13 @@ def check_inputs(expected: Sequence[TensorSpec], given: Mapping[str, np.ndarray]
             raise InvalidInput(message, "shapes are static: convert the array, or export for its shape")
 
 
+def usable_processors() -> int:
+    """Return how many processors this process may use; where the system does not tell, how many there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class Session(ABC):
     """A model loaded on a device."""
 
@@ -133,6 +141,24 @@ class Engine(ABC):
         They differ where the runtime converts at load or at run: TF32 computes on FP32 weights.
         """
         return precision
+
+    def refuse_unsupported(
+        self, devices: Mapping[str, Mapping[str, Support]], artifact: Artifact, config: SessionConfig
+    ) -> None:
+        """Raise ``Unsupported`` for a device or precision that is not there, or an artifact of another precision.
+
+        For use in ``load``. ``devices``: by name, what ``probe`` says of each precision's value.
+        """
+        if config.device not in devices:
+            raise Unsupported(f"{self.name} has no device {config.device!r} here", f"it has {', '.join(devices)}")
+        support = devices[config.device].get(config.precision.value)
+        if support is None or support.level is Level.UNSUPPORTED:
+            reason = support.reason if support else "`harness doctor` lists what it executes"
+            raise Unsupported(f"{self.name} cannot run {config.precision} on {config.device}", reason)
+        stored = self.artifact_precision(config.precision, config.options)
+        if artifact.precision is not stored:
+            message = f"the artifact holds {artifact.precision} arithmetic, {config.precision} was asked"
+            raise Unsupported(message, f"export it at {stored}")
 
     @abstractmethod
     def snippet(self, artifact: Artifact, config: SessionConfig) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
 import re
 import warnings
 from collections import Counter
@@ -15,7 +14,7 @@ import numpy as np
 from engines.exporters import _tflite
 from engines.exporters._calibration import Batches, options
 from engines.litert_graph import Graph
-from harness.engine import Exported, Exporter
+from harness.engine import Exported, Exporter, usable_processors
 from harness.errors import EngineUnavailable, ExportFailed
 from harness.vocabulary import FORMAT_TFLITE, Precision
 
@@ -191,7 +190,7 @@ def _calibrate(path: Path, recipe: Any, batches: Batches, method: str) -> Any:
     with _unwarned():
         calibration = calibrator.Calibrator(
             str(path),
-            num_threads=len(os.sched_getaffinity(0)),
+            num_threads=usable_processors(),
             qsv_update_func=_mean if method == "mean" else _extremes,
         )
         calibration.calibrate({signature: batches}, recipe)

@@ -9,8 +9,8 @@ import pytest
 from engines import onnxruntime_plugin as plugin
 from engines import onnxruntime_providers as providers
 from engines.onnxruntime import OnnxRuntimeEngine, OnnxRuntimeOptions
-from engines.onnxruntime_opening import Opening, _processors, _refused
-from harness.engine import SessionConfig
+from engines.onnxruntime_opening import Opening, _refused
+from harness.engine import SessionConfig, usable_processors
 from harness.errors import DataError, Unsupported
 from harness.vocabulary import Goal, Level, Precision
 
@@ -141,7 +141,7 @@ def test_the_budget_of_a_device(name, changes, expected):
 def test_a_system_without_affinity_has_the_processors_that_it_has(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # as on macOS
     monkeypatch.setattr(os, "cpu_count", lambda: 7)
-    assert _processors() == 7
+    assert usable_processors() == 7
 
 
 # --- opening, with a runtime of our own making

@@ -281,7 +281,7 @@ def test_what_a_pass_lowers_is_loaded_from_float32():
 
 
 def test_an_artifact_of_another_precision_is_refused(fp32, load):
-    with pytest.raises(Unsupported, match="made for int8, fp32 was asked"):
+    with pytest.raises(Unsupported, match="holds int8 arithmetic, fp32 was asked"):
         load(replace(fp32, precision=Precision.INT8))
 
 
