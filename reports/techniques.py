@@ -61,7 +61,7 @@ def _graph(row: Row, took: Scale, sizes: Scale) -> tuple[Value, ...]:
     return (
         _count(execution.graph_nodes if execution else None),
         _count(executed_nodes(execution) if execution else None),
-        _count(fused(execution.operators) if execution else None),
+        _count(fused(execution) if execution else None),
         _kinds(execution.operators if execution else None),
         _kinds(execution.nodes_by_precision if execution else None),
         Value(took.number(export_ns), export_ns),
@@ -90,11 +90,19 @@ def executed_nodes(execution: Execution) -> int | Unknowable:
     return counts[0] if counts else unknown
 
 
-def fused(operators: Mapping[str, int] | Unknowable) -> int | Unknowable:
-    """Return how many executed operators hold several: ``Conv+Sigmoid``, ``FusedConv``."""
+def fused(execution: Execution) -> int | Unknowable:
+    """Return how many executed operators hold several: ``Conv+Sigmoid``, ``FusedConv``.
+
+    None by name where fewer were executed than loaded is no zero: ONNX Runtime's ``Conv`` may hold its activation.
+    """
+    operators = execution.operators
     if isinstance(operators, Unknowable):
         return operators
-    return sum(count for kind, count in operators.items() if "+" in kind or "fused" in kind.casefold())
+    count = sum(count for kind, count in operators.items() if "+" in kind or "fused" in kind.casefold())
+    loaded, executed = execution.graph_nodes, executed_nodes(execution)
+    if not count and isinstance(loaded, int) and isinstance(executed, int) and executed < loaded:
+        return Unknowable("the names of the executed operators do not tell which of them hold several")
+    return count
 
 
 def _count(value: int | Unknowable | None) -> Value:

@@ -10,7 +10,7 @@ import pytest
 
 from harness.vocabulary import Agreement, Precision, TensorSpec, Unknowable
 from reports.html import render
-from reports.techniques import sentence
+from reports.techniques import fused, sentence
 from reports.view import build
 from results.certificate import Asked, Certificate, Contents
 from results.row import Interval
@@ -83,6 +83,13 @@ def test_the_graph_is_told_before_and_after(make, rows):
     assert [other[head].text for head in ("nodes loaded", "fused", "operators")] == ["not told"] * 3
     assert other["nodes executed"].text == "310", "the devices tell it too"
     assert other["export"].text == "—"
+
+
+@pytest.mark.parametrize(("loaded", "told"), [(12, 0), (94, None), (Unknowable("no graph"), 0)])
+def test_no_fused_name_is_no_zero_where_the_graph_shrank(make, rows, loaded, told):
+    execution = next(row.execution for row in rows if row.execution)
+    plain = replace(execution, operators={"Conv": 12}, graph_nodes=loaded, nodes_by_precision={"fp32": 12})
+    assert (None if isinstance(found := fused(plain), Unknowable) else found) == told
 
 
 def test_a_setting_is_told_without_a_word_on_what_is_better(make, rows):
