@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping  # noqa: TC003 - the codec evaluates annotations at run time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engines import torch_snippet
 from engines.torch_devices import devices
-from engines.torch_inductor import Inductor
+from engines.torch_options import TorchOptions
 from engines.torch_session import TorchSession
 from harness.engine import Engine, SessionConfig
 from harness.errors import EngineUnavailable, Unsupported
@@ -21,6 +19,8 @@ from harness.vocabulary import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from harness.vocabulary import Artifact, Format
 
 _FORMATS: Mapping[str, Format] = {
@@ -30,29 +30,6 @@ _FORMATS: Mapping[str, Format] = {
     "torchscript": FORMAT_TORCHSCRIPT,
 }
 _HALVES = frozenset({Precision.FP16, Precision.BF16})
-
-
-@dataclass(frozen=True)
-class TorchOptions:
-    """Settings of a session. Those of inductor are the exporter's where ``mode`` is ``aoti``."""
-
-    mode: str = "eager"  # eager | compile | aoti | torchscript
-    channels_last: bool = False  # not aoti: inductor lays out what it compiles
-    autocast: bool = False  # eager and compile: FP32 weights, FP16 or BF16 arithmetic by torch.autocast
-    cuda_graphs: bool = False  # capture a run once a stream, and replay it
-    cudnn_benchmark: bool = False  # let cuDNN time its kernels and take the fastest
-    freezing: bool | None = None  # compile: weights as constants, by default for INT8 alone; torchscript likewise
-    compile_mode: str = "default"  # compile: or reduce-overhead, max-autotune, max-autotune-no-cudagraphs
-    fusion: bool = True  # compile
-    memory: str = "reuse"  # compile: none | reuse | pool
-    inductor: Mapping[str, Any] = field(default_factory=dict)  # compile: further keys of torch._inductor.config
-
-    @property
-    def inductor_settings(self) -> Inductor:
-        """What of this is inductor's."""
-        return Inductor(self.compile_mode, self.freezing, self.fusion, self.memory, self.inductor)
-
-
 _EAGER_INT8 = (
     "eager torch would compute an INT8 model's layers in float32, between quantising and dequantising",
     "set `mode: compile` or `mode: aoti`, where inductor lowers them to INT8 kernels",

@@ -18,8 +18,8 @@ from harness.vocabulary import Execution, Precision, TensorSpec, Unknowable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from engines.torch import TorchOptions
     from engines.torch_model import Model
+    from engines.torch_options import TorchOptions
     from harness.engine import SessionConfig
     from harness.vocabulary import Artifact
 
