@@ -20,7 +20,7 @@ HARDWARE = ("cpu", "gpu", "npu")
 _MOST_DEVICES = 16
 _NATIVE = Support(Level.NATIVE)
 _NO_BF16 = "which operators this provider computes in bfloat16 is not known here"
-_NO_FP8 = "no exporter writes 8-bit float ONNX"
+_NO_FP8 = "whether this provider multiplies 8-bit floats is not known here"
 _ONLY_CUDA = "only the CUDA provider has a switch for TF32"
 
 
@@ -55,6 +55,7 @@ PROVIDERS: Mapping[str, Provider] = {
         CPU,
         _precisions(
             int8=_NATIVE,
+            fp8="the CPU provider multiplies no 8-bit floats: between Q/DQ nodes its layers compute in float32",
             fp16=Support(
                 Level.EMULATED,
                 "the CPU provider has no float16 kernels for Conv and Gemm: it runs float32 ones between casts",

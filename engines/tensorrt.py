@@ -33,6 +33,7 @@ from harness.vocabulary import (
 )
 
 _TYPING = {"strong": FORMAT_TENSORRT, "weak": FORMAT_TENSORRT_WEAK}
+_COUNTS = frozenset({"nodes", "macs"})  # of the graph, among what the exporter wrote
 _THREADS = Unknowable("TensorRT computes on the GPU: it has no threads to set")
 
 
@@ -83,17 +84,16 @@ class TensorRTEngine(Engine):
         return tensorrt_snippet.program(self.modules[0], int(config.device.rpartition(":")[2]), artifact.inputs)
 
     def _support(self, gpu: Gpu) -> dict[str, Support]:
-        """Return what NVIDIA's support matrix says of a compute capability, and what no exporter makes."""
+        """Return what NVIDIA's support matrix says of a compute capability."""
         native = Support(Level.NATIVE)
         ampere = native if gpu.capability >= (8, 0) else _lacking(gpu, "8.0")
-        fp8 = "no exporter here makes ONNX with FP8 Q/DQ" if gpu.capability >= (8, 9) else _lacking(gpu, "8.9").reason
         return {
             Precision.FP32.value: native,
             Precision.TF32.value: ampere,
             Precision.FP16.value: native,
             Precision.BF16.value: ampere,
             Precision.INT8.value: native,
-            Precision.FP8.value: Support(Level.UNSUPPORTED, fp8),
+            Precision.FP8.value: native if gpu.capability >= (8, 9) else _lacking(gpu, "8.9"),
         }
 
     def _import(self) -> Any:
@@ -194,15 +194,15 @@ class _TensorRTSession(Session):
         inspector.execution_context = stream.context
         built = self._built()
         tf32 = {"on": True, "off": False}.get(built.get("tf32", ""))
-        found = inspect(inspector.get_engine_information(self.trt.LayerInformationFormat.JSON), tf32=tf32)
+        text = inspector.get_engine_information(self.trt.LayerInformationFormat.JSON)
+        found = inspect(text, tf32=tf32, work=int(built["macs"]) if "macs" in built else None)
         layers = found.layers
-        shares = found.macs_by_precision
         return Execution(
             device=self.gpu.name,
             nodes_by_device=layers if isinstance(layers, Unknowable) else {self.gpu.name: layers},
-            macs_by_device=shares if isinstance(shares, Unknowable) else {self.gpu.name: 1.0},
+            macs_by_device={self.gpu.name: 1.0},
             nodes_by_precision=found.nodes_by_precision,
-            macs_by_precision=shares,
+            macs_by_precision=found.macs_by_precision,
             threads=_THREADS,
             streams=self.recommended_streams,
             inputs=stream.inputs,
@@ -211,7 +211,7 @@ class _TensorRTSession(Session):
             graph_nodes=int(built["nodes"]) if "nodes" in built else Unknowable("the engine does not tell"),
             flags={
                 "cuda graphs": "on" if self.config.options.cuda_graphs else "off",
-                **{f"built with {key}": value for key, value in built.items() if key != "nodes"},
+                **{f"built with {key}": value for key, value in built.items() if key not in _COUNTS},
                 "context memory": f"{_context_bytes(self.engine)} bytes",
                 "distinct tactics": str(found.tactics),
                 "layouts": found.formats,

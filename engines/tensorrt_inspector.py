@@ -35,6 +35,7 @@ _WORDS = {
 _WORD = re.compile(rf"\b({'|'.join(_WORDS)})\b", re.IGNORECASE)
 _MARK = re.compile(r"\[ONNX Layer: (?P<name>.*?)\]\[Op: (?P<kind>\w+)(?:, MACs: (?P<macs>\d+))?\]", re.DOTALL)
 _IDLE = frozenset({"noop", "constant", "signal", "wait"})  # kinds of layers that launch no kernel
+_ACCOUNTED = 0.99  # share of the work whose marks must be found again
 _UNTOLD = Unknowable("the engine was not built with detailed profiling verbosity")
 
 
@@ -55,8 +56,11 @@ class Inspection:
     formats: str = ""  # memory layouts of what the layers answer with, most frequent first
 
 
-def inspect(text: str, *, tf32: bool | None) -> Inspection:
-    """Read the JSON of ``EngineInspector.get_engine_information``; ``tf32`` is whether the builder was free to use it.
+def inspect(text: str, *, tf32: bool | None, work: int | None) -> Inspection:
+    """Read the JSON of ``EngineInspector.get_engine_information``.
+
+    ``tf32`` is whether the builder was free to use it, ``work`` the multiply-accumulates of the graph that it was
+    given; ``None`` where the engine does not tell.
 
     A layer counts at the type of its first input. Where that is float32 and the layer multiplies, the kernel's name
     tells TF32; one that is silent stays ``fp32 or tf32`` if the builder was free to choose.
@@ -71,17 +75,17 @@ def inspect(text: str, *, tf32: bool | None) -> Inspection:
     counted: set[str] = set()
     for layer in executed:
         marks = [found.groupdict() for found in _MARK.finditer(str(layer.get("Metadata", "")))]
-        work = {each["name"]: int(each["macs"]) for each in marks if each["macs"] and each["name"] not in counted}
-        counted.update(work)  # one ONNX operator may be carried by several layers
-        precision = _precision(layer, multiplies=bool(work), tf32=tf32)
+        own = {each["name"]: int(each["macs"]) for each in marks if each["macs"] and each["name"] not in counted}
+        counted.update(own)  # one ONNX operator may be carried by several layers
+        precision = _precision(layer, multiplies=bool(own), tf32=tf32)
         nodes[precision] += 1
-        macs[precision] += sum(work.values())
+        macs[precision] += sum(own.values())
         kinds["+".join(dict.fromkeys(each["kind"] for each in marks)) or str(layer.get("LayerType", "unnamed"))] += 1
     layouts = Counter(_told(tensor, _FORMAT_KEYS) for layer in executed for tensor in (layer.get("Outputs") or [])[:1])
     return Inspection(
         layers=len(executed),
         nodes_by_precision=dict(nodes),
-        macs_by_precision=_shares(macs),
+        macs_by_precision=_shares(macs, work),
         operators=dict(kinds),
         tactics=len({layer["TacticName"] for layer in executed if layer.get("TacticName")}),
         formats=", ".join(f"{count} × {layout}" for layout, count in layouts.most_common(3) if layout),
@@ -106,8 +110,18 @@ def _told(tensor: Any, keys: tuple[str, ...]) -> str:
     return next((str(tensor[key]) for key in keys if key in tensor), "") if isinstance(tensor, dict) else ""
 
 
-def _shares(macs: Mapping[str, int]) -> dict[str, float] | Unknowable:
+def _shares(macs: Mapping[str, int], work: int | None) -> dict[str, float] | Unknowable:
+    """Return shares of the work of the whole graph; unknowable where layers that carry their marks did not do it all.
+
+    A fusion that drops a mark would otherwise hide the work that it did, at whatever precision.
+    """
     whole = sum(macs.values())
     if not whole:
         return Unknowable("no layer carries the mark of an ONNX operator that multiplies")
-    return {key: value / whole for key, value in macs.items() if value}
+    if not work:
+        return Unknowable("the engine does not tell the work of the whole graph, of which the marked layers are a part")
+    lost = max(0, work - whole)
+    if whole < _ACCOUNTED * work:
+        return Unknowable(f"the marks of {lost / work:.1%} of the multiply-accumulates were lost in fusions")
+    shares = Counter({"unknown": lost}) + Counter(macs)
+    return {key: value / (whole + lost) for key, value in shares.items()}

@@ -20,6 +20,7 @@ DISTRIBUTIONS = ("tensorrt-rtx-cu13-bindings", "cuda-bindings")
 INSTALL = "pip install 'inference-harness[tensorrt-rtx]'"
 _INT8 = "its support matrix lists INT8 for the weights of matrix products alone"
 _TF32 = "its support matrix does not list TF32"
+_FP8 = "its documentation has FP8 for matrix products alone"
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,11 @@ class TensorRTRTXEngine(TensorRTEngine):
         return self.formats
 
     def _support(self, gpu: Gpu) -> dict[str, Support]:
+        given = super()._support(gpu)
+        fp8 = given[Precision.FP8.value]
         return {
-            **super()._support(gpu),
+            **given,
             Precision.TF32.value: Support(Level.UNSUPPORTED, _TF32),
             Precision.INT8.value: Support(Level.EMULATED, _INT8),
+            Precision.FP8.value: Support(Level.EMULATED, _FP8) if fp8.level is Level.NATIVE else fp8,
         }

@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_PRODUCTS = frozenset({"MatMul", "Gemm"})
-_BATCH = "batch"
+_MULTIPLYING = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm"})
 
 
 def read(onnx: Any, path: Path) -> Any:
@@ -46,6 +45,12 @@ def work(onnx: Any, model: Any) -> dict[str, tuple[str, int]]:
     """Return type and multiply-accumulates of every node by its name; 0 for what is no Conv, MatMul or Gemm."""
     shapes = _shapes(onnx, model)
     return {node.name: (node.op_type, _macs(node, shapes)) for node in model.graph.node}
+
+
+def total(work: Mapping[str, tuple[str, int]]) -> int | None:
+    """Return the multiply-accumulates of the whole graph; ``None`` where those of some operator are unknown."""
+    macs = [count for kind, count in work.values() if kind in _MULTIPLYING]
+    return sum(macs) if all(macs) else None
 
 
 def open_batch(onnx: Any, model: Any, batch: int) -> None:
@@ -101,7 +106,7 @@ def _macs(node: Any, shapes: Mapping[str, tuple[int, ...]]) -> int:
     A convolution multiplies each position of its output, a transposed one each of its input, by the kernels of one
     channel; the last side of a product's left factor is summed over.
     """
-    if node.op_type not in {"Conv", "ConvTranspose", *_PRODUCTS}:
+    if node.op_type not in _MULTIPLYING:
         return 0
     left, right, output = (shapes.get(name) for name in (node.input[0], node.input[1], node.output[0]))
     if not (left and right and output):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from engines.exporters import _onnx_layers
 from engines.exporters._calibration import Batches, options
+from engines.exporters._vendor import explained
 from harness.engine import Exported, Exporter
 from harness.errors import EngineUnavailable, ExportFailed
 from harness.vocabulary import FORMAT_ONNX, FORMAT_ONNX_SYMMETRIC, Precision
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from harness.engine import ExportSpec
     from harness.vocabulary import Artifact, Format
 
-_OPSET = 13
+_OPSET = 13  # the first whose DequantizeLinear knows channels
 # "mean": of the images' own smallest and largest values, so that one image does not stretch the range of all.
 _METHODS = {"mean": "MinMax", "minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
 # Clip and ReLU are absorbed by the range of what they limit: without them EfficientNet-Lite0 loses six points of top-1.
@@ -62,7 +63,6 @@ class OnnxInt8(Exporter):
         try:
             import onnx
             from onnxruntime import quantization
-            from onnxruntime.quantization.shape_inference import quant_pre_process
         except ImportError as error:
             raise EngineUnavailable(f"onnx-int8 cannot import what it needs: {error}", self.install) from error
         chosen = options(self.name, spec.options, self.defaults)
@@ -70,28 +70,26 @@ class OnnxInt8(Exporter):
             raise ExportFailed(f"there is no method {chosen['method']!r}", f"use one of {', '.join(_METHODS)}")
         batches = Batches(source, spec)
         folded, written = destination / "folded.onnx", destination / "model.onnx"
-        onnx.save(_modern(onnx, onnx.load(source.path)), folded)
-        # Shapes are static: no symbolic inference is needed, and no sympy.
-        quant_pre_process(folded, folded, skip_symbolic_shape=True)
-        model = onnx.load(folded)
-        _name_all(model.graph)
-        onnx.save(model, folded)
-        kept = _kept(model.graph, chosen)
-        quantization.quantize_static(
-            folded,
-            written,
-            _reader(quantization.CalibrationDataReader, batches),
-            op_types_to_quantize=[*chosen["op_types"], *_LIMITERS],
-            per_channel=True,
-            reduce_range=chosen["reduce_range"],
-            activation_type=quantization.QuantType.QInt8 if chosen["symmetric"] else quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-            nodes_to_exclude=sorted(kept),
-            calibrate_method=quantization.CalibrationMethod[_METHODS[chosen["method"]]],
-            extra_options={**_calibrator(chosen), **(_SYMMETRIC if chosen["symmetric"] else {})},
-        )
+        model = _onnx_layers.folded(source.path, folded, _OPSET)
+        kept = _onnx_layers.kept(model.graph, chosen)
+        hint = "leave the operator that the message names in float: `exclude`, or `op_types`"
+        with explained("ONNX Runtime could not quantise the model", hint):
+            quantization.quantize_static(
+                folded,
+                written,
+                _onnx_layers.reader(quantization.CalibrationDataReader, batches),
+                op_types_to_quantize=[*chosen["op_types"], *_LIMITERS],
+                per_channel=True,
+                reduce_range=chosen["reduce_range"],
+                activation_type=quantization.QuantType.QInt8 if chosen["symmetric"] else quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
+                nodes_to_exclude=sorted(kept),
+                calibrate_method=quantization.CalibrationMethod[_METHODS[chosen["method"]]],
+                extra_options={**_calibrator(chosen), **(_SYMMETRIC if chosen["symmetric"] else {})},
+            )
         folded.unlink()
-        notes = (batches.note(chosen["method"]), *_notes(onnx.load(written).graph, chosen), *_why(kept))
+        counted = _notes(onnx.load(written).graph, chosen)
+        notes = (batches.note(chosen["method"]), *counted, *_onnx_layers.why(kept))
         return Exported("model.onnx", source.inputs, source.outputs, notes)
 
 
@@ -107,18 +105,6 @@ class OnnxInt8Symmetric(OnnxInt8):
     defaults: ClassVar[Mapping[str, Any]] = {**_DEFAULTS, "symmetric": True, "reduce_range": False}
 
 
-def _modern(onnx: Any, model: Any) -> Any:
-    """Return the model at an opset whose DequantizeLinear knows channels. Raises ``ExportFailed``."""
-    version = next(entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"})
-    if version >= _OPSET:
-        return model
-    try:
-        return onnx.version_converter.convert_version(model, _OPSET)
-    except RuntimeError as error:
-        hint = f"export the model at opset {_OPSET} or later"
-        raise ExportFailed(f"the model of opset {version} cannot be brought to {_OPSET}: {error}", hint) from error
-
-
 def _calibrator(chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of the calibrator in the words of ``quantize_static``."""
     # A histogram is fed image by image: otherwise every activation of every image is held at once.
@@ -129,72 +115,6 @@ def _calibrator(chosen: Mapping[str, Any]) -> dict[str, Any]:
         "percentile": {"CalibStridedMinMax": 1, "CalibPercentile": chosen["percentile"]},
     }
     return settings[chosen["method"]]
-
-
-def _reader(base: Any, batches: Batches) -> Any:
-    """Return the batches as the ``CalibrationDataReader`` that ONNX Runtime asks for."""
-
-    class Reader(base):  # type: ignore[misc]  # the base is only known here
-        def __init__(self) -> None:
-            self._range = iter(range(len(batches)))
-
-        def get_next(self) -> Any:
-            index = next(self._range, None)
-            return None if index is None else batches[index]
-
-        def __len__(self) -> int:
-            return len(batches)
-
-        def set_range(self, start_index: int, end_index: int) -> None:
-            self._range = iter(range(start_index, end_index))
-
-    return Reader()
-
-
-def _name_all(graph: Any) -> None:
-    """Name the nodes that have no name, since nodes are excluded by it."""
-    for index, node in enumerate(graph.node):
-        node.name = node.name or f"{node.op_type}_{index}"
-
-
-def _kept(graph: Any, chosen: Mapping[str, Any]) -> dict[str, str]:
-    """Return the names of the nodes to leave in float, and why."""
-    maker = {output: node for node in graph.node for output in node.output}
-    weights = {tensor.name for tensor in graph.initializer}
-    kept = {}
-    leading: set[str] = set()  # values on the way to a layer, since the graph is read from its end
-    for node in reversed(graph.node):
-        layer = node.op_type in chosen["op_types"]
-        if any(re.fullmatch(pattern, node.name) for pattern in chosen["exclude"]):
-            kept[node.name] = "as asked"
-        elif layer and node.op_type == "MatMul" and not weights.intersection(node.input):
-            kept[node.name] = "multiplies activations"
-        elif layer and _weighs_softmax(node, maker):
-            kept[node.name], layer = "weighs a softmax", False
-        elif layer and chosen["keep_last"] and leading.isdisjoint(node.output):
-            kept[node.name] = "last layer"
-        if layer or not leading.isdisjoint(node.output):
-            leading.update(node.input)
-    return kept
-
-
-def _weighs_softmax(node: Any, maker: Mapping[str, Any]) -> bool:
-    """Whether a layer is the expectation of a distribution, as YOLO's distances to the sides of a box are.
-
-    In INT8 a step of such a distance, one 255th of 16 bins at stride 32, is two pixels; the work saved is nothing.
-    """
-    before = maker.get(node.input[0])
-    while before is not None and before.op_type in {"Reshape", "Transpose"}:
-        before = maker.get(before.input[0])
-    return before is not None and before.op_type == "Softmax"
-
-
-def _why(kept: Mapping[str, str]) -> tuple[str, ...]:
-    """Say what was kept in float, by reason."""
-    reasons: dict[str, list[str]] = {}
-    for name, reason in sorted(kept.items()):
-        reasons.setdefault(reason, []).append(name)
-    return tuple(f"kept in float ({reason}): {', '.join(names)}" for reason, names in reasons.items())
 
 
 def _notes(graph: Any, chosen: Mapping[str, Any]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,8 +27,6 @@ from harness.vocabulary import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from harness.engine import ExportSpec
     from harness.vocabulary import Artifact, Format
 
@@ -45,7 +44,7 @@ _COMMON: Mapping[str, Any] = {
 _TUNED: Mapping[str, Any] = {
     **_COMMON,
     "builder_optimization_level": 3,
-    "timing_cache": "build",  # off | build | keep | a file to begin with, which is kept too
+    "timing_cache": "build",  # off | build | keep | {file: ..., sha256: ...} to begin with, which is kept too
     "sparse_weights": False,
     "hardware_compatibility": "none",
     "version_compatible": False,
@@ -58,7 +57,7 @@ _ALLOWED: Mapping[Precision, str] = {Precision.FP16: "FP16", Precision.BF16: "BF
 
 
 class OnnxToTensorRT(Exporter):
-    """Strongly typed: each operator computes in the type that the ONNX gives it, so FP16 and BF16 come from ONNX in it.
+    """Strongly typed: each operator computes in the type that the ONNX gives it, so FP16, BF16 and FP8 come from there.
 
     FP32 leaves TF32 off, which TensorRT has on by default; TF32 turns it on. A build times kernels on the GPU, and two
     builds of one model may choose differently: each is a sample.
@@ -68,7 +67,7 @@ class OnnxToTensorRT(Exporter):
     source: ClassVar[Format] = FORMAT_ONNX
     target: ClassVar[Format] = FORMAT_TENSORRT
     precisions: ClassVar[frozenset[Precision]] = frozenset({Precision.FP32, Precision.TF32})
-    keeps: ClassVar[frozenset[Precision]] = frozenset({Precision.FP16, Precision.BF16})
+    keeps: ClassVar[frozenset[Precision]] = frozenset({Precision.FP16, Precision.BF16, Precision.FP8})
     bound: ClassVar[bool] = True
     distributions: ClassVar[tuple[str, ...]] = ("tensorrt", "cuda-bindings", "onnx")
     install: ClassVar[str] = TensorRTEngine.install
@@ -120,8 +119,12 @@ class OnnxToTensorRT(Exporter):
         if dynamic:
             notes.append(f"optimisation profile for batches {dynamic[0]} to {dynamic[2]}, best at {dynamic[1]}")
         if timings:
-            (destination / _TIMINGS).write_bytes(config.get_timing_cache().serialize())
-            notes.append(timings)
+            kept = bytes(config.get_timing_cache().serialize())
+            (destination / _TIMINGS).write_bytes(kept)
+            left = (
+                f"{_TIMINGS} lies beside the engine and counts in its size: sha256 {hashlib.sha256(kept).hexdigest()}"
+            )
+            notes += [timings, left]
         return Exported(_ENTRY, source.inputs, source.outputs, tuple(notes))
 
     def _import(self) -> Any:
@@ -182,18 +185,12 @@ class OnnxToTensorRT(Exporter):
         if given == "off":
             config.set_flag(trt.BuilderFlag.DISABLE_TIMING_CACHE)
             return ""
-        content, told = b"", "empty"
-        if given != "keep":
-            path = Path(str(given))
-            if not path.is_absolute() or not path.is_file():
-                hint = "it is off, build, keep, or the absolute path of a cache that `keep` left beside an engine"
-                raise ExportFailed(f"timing_cache {given!r} is no such file", hint)
-            content = path.read_bytes()
-            told = f"sha256 {hashlib.sha256(content).hexdigest()[:12]}"
+        content = b"" if given == "keep" else _given_timings(given)
         if not config.set_timing_cache(config.create_timing_cache(content), False):  # noqa: FBT003 - takes no keyword
             hint = "it was made on another GPU or by another TensorRT: give one of these, or `keep` to make it"
-            raise ExportFailed(f"timing_cache {given!r} does not fit", hint)
-        return f"began with a timing cache, {told}; {_TIMINGS} lies beside the engine and counts in its size"
+            raise ExportFailed("the file of `timing_cache` does not fit", hint)
+        told = f"sha256 {hashlib.sha256(content).hexdigest()}" if content else "empty"
+        return f"began with a timing cache, {told}"
 
     def _mark(
         self, network: Any, work: Mapping[str, tuple[str, int]], chosen: Mapping[str, Any], spec: ExportSpec
@@ -207,6 +204,9 @@ class OnnxToTensorRT(Exporter):
                 kind, macs = work[node]
                 layer.metadata = mark(node, kind, macs if layer.type.name in multiplying else 0)
         built = {"nodes": sum(kind != "Constant" for kind, _ in work.values())}
+        total = _onnx_graph.total(work)
+        if total is not None:
+            built["macs"] = total
         told = {
             "typing": "strong" if self.strong else "weak",
             "tf32": "on" if spec.precision is Precision.TF32 else "off",
@@ -267,6 +267,26 @@ class OnnxSymmetricToTensorRTRTX(OnnxToTensorRTRTX):
     source: ClassVar[Format] = FORMAT_ONNX_SYMMETRIC
     precisions: ClassVar[frozenset[Precision]] = frozenset()
     keeps: ClassVar[frozenset[Precision]] = frozenset({Precision.INT8})
+
+
+def _given_timings(given: Any) -> bytes:
+    """Return the content of a cache of kernel timings. Raises ``ExportFailed`` unless it is the one that is named.
+
+    The content is named beside the file since an engine is looked up by its settings: after a change of the file alone,
+    one built from the former content would be taken for it.
+    """
+    hint = "it is off, build, keep, or {file: absolute path, sha256: of its content}, as `keep` notes both"
+    if not isinstance(given, Mapping) or given.keys() != {"file", "sha256"}:
+        raise ExportFailed(f"timing_cache cannot be {given!r}", hint)
+    path = Path(str(given["file"]))
+    if not path.is_absolute() or not path.is_file():
+        raise ExportFailed(f"timing_cache: {given['file']!r} is no file", hint)
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != str(given["sha256"]).lower():
+        message = f"timing_cache: {path.name} holds another content, sha256 {found}"
+        raise ExportFailed(message, "name that content, if it is the one to begin with")
+    return content
 
 
 def _sources(trt: Any, names: Any) -> int:

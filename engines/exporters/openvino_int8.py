@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engines.exporters._calibration import Batches, options
+from engines.exporters._vendor import explained
 from harness.engine import Exported, Exporter
 from harness.errors import EngineUnavailable, ExportFailed
 from harness.vocabulary import FORMAT_OPENVINO_IR, Precision
@@ -61,22 +62,27 @@ class OpenVINOInt8(Exporter):
             if chosen[option] not in words:
                 raise ExportFailed(f"{option} cannot be {chosen[option]!r}", f"it is one of {', '.join(words)}")
         batches = Batches(source, spec)
-        model = core.read_model(source.path)
+        with explained(
+            f"{source.path.name} cannot be read as OpenVINO IR", "is the file complete, and its .bin beside it?"
+        ):
+            model = core.read_model(source.path)
         tail = set(_tail(model))
         names = {node.get_friendly_name() for node in model.get_ops()} - tail
         ignored = {name for name in names if any(re.fullmatch(pattern, name) for pattern in chosen["ignored"])}
         nncf.set_log_level(logging.WARNING)  # it names each ignored operation, on standard output
-        quantised = nncf.quantize(
-            model,
-            nncf.Dataset(batches),
-            preset=nncf.QuantizationPreset[chosen["preset"].upper()],
-            subset_size=len(batches),
-            ignored_scope=nncf.IgnoredScope(names=sorted(tail | ignored)),
-            advanced_parameters=nncf.AdvancedQuantizationParameters(
-                overflow_fix=nncf.OverflowFix(chosen["overflow_fix"])
-            ),
-        )
-        openvino.save_model(quantised, destination / "model.xml", compress_to_fp16=False)
+        with explained("NNCF could not quantise the model", "leave what the message names in float: `ignored`"):
+            quantised = nncf.quantize(
+                model,
+                nncf.Dataset(batches),
+                preset=nncf.QuantizationPreset[chosen["preset"].upper()],
+                subset_size=len(batches),
+                ignored_scope=nncf.IgnoredScope(names=sorted(tail | ignored)),
+                advanced_parameters=nncf.AdvancedQuantizationParameters(
+                    overflow_fix=nncf.OverflowFix(chosen["overflow_fix"])
+                ),
+            )
+        with explained("the quantised model cannot be written", "is there room on the disk?"):
+            openvino.save_model(quantised, destination / "model.xml", compress_to_fp16=False)
         kept = f"{len(tail)} operations after the last weights kept in float"
         matched = f"kept in float as asked: {', '.join(sorted(ignored))}" if ignored else ""
         notes = (batches.note("NNCF"), _count(quantised), kept, matched)

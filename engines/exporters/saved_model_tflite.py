@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from engines.exporters import _tensorflow
+from engines.exporters._vendor import explained
 from harness.engine import Exported, Exporter
 from harness.errors import ExportFailed
 from harness.vocabulary import FORMAT_SAVED_MODEL, FORMAT_TFLITE, Precision
@@ -34,7 +35,10 @@ class SavedModelToTflite(Exporter):
         ``spec`` adds nothing: shapes were fixed when the source was traced.
         """
         tf = _tensorflow.require()
-        converter = tf.lite.TFLiteConverter.from_saved_model(str(source.path), signature_keys=[_tensorflow.SIGNATURE])
+        with explained(f"{source.path.name} cannot be read as a SavedModel", "is the folder complete? export it again"):
+            converter = tf.lite.TFLiteConverter.from_saved_model(
+                str(source.path), signature_keys=[_tensorflow.SIGNATURE]
+            )
         try:
             content = converter.convert()
         except Exception as error:  # the converter's own class, and those of MLIR below it

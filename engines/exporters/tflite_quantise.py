@@ -13,6 +13,7 @@ import numpy as np
 
 from engines.exporters import _tflite
 from engines.exporters._calibration import Batches, options
+from engines.exporters._vendor import explained
 from engines.litert_graph import Graph
 from harness.engine import Exported, Exporter, usable_processors
 from harness.errors import EngineUnavailable, ExportFailed
@@ -64,7 +65,7 @@ class TFLiteFloat16(Exporter):
         for kind in ("CONV_2D", "CONV_2D_TRANSPOSE", "DEPTHWISE_CONV_2D", "EMBEDDING_LOOKUP", "FULLY_CONNECTED"):
             recipe.add_quantization_config(".*", types.TFLOperationName(kind), half, "float_casting")
         path = destination / _tflite.ENTRY
-        path.write_bytes(_quantise(quantizer.Quantizer(source.path, recipe.get_quantization_recipe()), None))
+        path.write_bytes(_quantise(_worker(quantizer, source.path, recipe), None))
         graph = _graph(path)
         cast = sum(
             node.kind == "DEQUANTIZE" and graph.tensors[node.inputs[0]].dtype == "float16" for node in graph.nodes
@@ -111,7 +112,7 @@ class TFLiteInt8(Exporter):
             recipe.add_quantization_config("|".join(scopes), everything, algorithm_key="no_quantize")
         for boundary in (types.TFLOperationName.INPUT, types.TFLOperationName.OUTPUT):
             recipe.add_quantization_config("^", boundary, algorithm_key="no_quantize")
-        worker = quantizer.Quantizer(source.path, recipe.get_quantization_recipe())
+        worker = _worker(quantizer, source.path, recipe)
         if chosen["activations"] == "static":
             batches = Batches(source, spec)
             ranges = _calibrate(source.path, recipe, batches, chosen["method"])
@@ -160,14 +161,17 @@ def _require_layers(graph: Graph, kept: Mapping[str, Sequence[Node]]) -> None:
         raise ExportFailed("every layer of the model would stay in float", hint)
 
 
+def _worker(quantizer: Any, path: Path, recipe: Any) -> Any:
+    """Return the vendor's quantiser of one file."""
+    with explained(f"AI Edge Quantizer does not take {path.name}", "convert the model to TensorFlow Lite anew"):
+        return quantizer.Quantizer(path, recipe.get_quantization_recipe())
+
+
 def _quantise(worker: Any, ranges: Any) -> bytes:
-    try:
-        with _unwarned():
-            made = worker.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+    hint = "leave the operator that the message names in float: `exclude`"
+    with explained("AI Edge Quantizer failed", hint), _unwarned():
+        made = worker.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
         return bytes(made.quantized_model)
-    except (RuntimeError, ValueError, KeyError, IndexError) as error:  # what it raises for graphs it does not know
-        hint = "leave the operator that the message names in float: `exclude`"
-        raise ExportFailed(f"AI Edge Quantizer failed: {type(error).__name__}: {error}", hint) from error
 
 
 @contextlib.contextmanager
@@ -187,14 +191,15 @@ def _calibrate(path: Path, recipe: Any, batches: Batches, method: str) -> Any:
     signature = next(iter(interpreter.get_signature_list()), None)
     if signature is None:
         raise ExportFailed("the model has no signature", "bring the file in through tflite-import, which adds one")
-    with _unwarned():
+    hint = "do the calibration images hold numbers that the model can take?"
+    with explained("AI Edge Quantizer could not calibrate the model", hint), _unwarned():
         calibration = calibrator.Calibrator(
             str(path),
             num_threads=usable_processors(),
             qsv_update_func=_mean if method == "mean" else _extremes,
         )
         calibration.calibrate({signature: batches}, recipe)
-    return calibration.get_model_qsvs()
+        return calibration.get_model_qsvs()
 
 
 def _extremes(known: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

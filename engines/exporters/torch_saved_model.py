@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from engines.exporters import _tensorflow, _torch
+from engines.exporters._vendor import explained
 from harness.engine import Exported, Exporter
 from harness.errors import EngineUnavailable, ExportFailed, Unsupported
 from harness.vocabulary import FORMAT_SAVED_MODEL, FORMAT_TORCH_EXPORT, Precision
@@ -51,9 +52,10 @@ class TorchToSavedModel(Exporter):
             several = ", ".join(tensor.name for tensor in source.inputs)
             raise Unsupported(f"the model has the inputs {several}", "one image tensor is supported")
         (given,) = source.inputs
-        program = torch.export.load(source.path)
+        with explained(f"{source.path.name} cannot be read as a torch.export package", "is the file complete?"):
+            program = torch.export.load(source.path)
         image = torch.rand(given.shape, generator=torch.Generator().manual_seed(spec.seed))
-        with torch.no_grad():
+        with explained("torch does not run the model", f"does it take {given.shape}?"), torch.no_grad():
             expected = [value.numpy() for value in program.module()(image)]
         lowered = _lower(program)
         names = [tensor.name for tensor in source.outputs]
@@ -82,8 +84,10 @@ class TorchToSavedModel(Exporter):
         servable = _tensorflow.Servable(
             call, given.name, given.shape, weights, ("StableHLO by litert-torch, compiled by XLA when it runs",)
         )
-        made = _tensorflow.save(tf, servable, destination, freeze=False)
-        _check(expected, [value.numpy() for value in call(tf.constant(image.numpy())).values()])
+        with explained("TensorFlow does not take what litert-torch lowered", "export to ONNX instead"):
+            made = _tensorflow.save(tf, servable, destination, freeze=False)
+            found = [value.numpy() for value in call(tf.constant(image.numpy())).values()]
+        _check(expected, found)
         return made
 
 

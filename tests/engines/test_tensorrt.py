@@ -349,7 +349,7 @@ def _infer(stream, inputs):
 
 @pytest.mark.parametrize(
     ("capability", "lacking"),
-    [((7, 5), {"tf32", "bf16", "fp8"}), ((8, 6), {"fp8"}), ((9, 0), {"fp8"})],
+    [((7, 5), {"tf32", "bf16", "fp8"}), ((8, 6), {"fp8"}), ((8, 9), set()), ((9, 0), set())],
     ids=str,
 )
 def test_precisions_follow_the_compute_capability(trt, cuda, capability, lacking):
@@ -359,7 +359,6 @@ def test_precisions_follow_the_compute_capability(trt, cuda, capability, lacking
     unsupported = {name: s.reason for name, s in device.precisions.items() if s.level is Level.UNSUPPORTED}
     assert unsupported.keys() == lacking
     assert all(unsupported.values())
-    assert ("exporter" in unsupported["fp8"]) == (capability >= (8, 9))
 
 
 def test_facts_name_every_gpu_and_the_versions(trt, cuda):
@@ -376,6 +375,10 @@ def test_for_rtx_int8_is_emulated_and_tf32_unsupported(trt, cuda, monkeypatch):
     (device,) = TensorRTRTXEngine().probe().devices
     assert device.precisions["int8"].level is Level.EMULATED
     assert device.precisions["tf32"].level is Level.UNSUPPORTED
+    assert device.precisions["fp8"].level is Level.UNSUPPORTED  # by the GPU
+    cuda.capabilities = [(8, 9)]
+    (device,) = TensorRTRTXEngine().probe().devices
+    assert device.precisions["fp8"].level is Level.EMULATED
 
 
 def test_without_a_driver_the_reason_is_cudas_own(trt, cuda):
@@ -618,13 +621,14 @@ def test_a_runtime_with_graphs_of_its_own_captures_them_itself(load, trt, cuda):
 
 
 def test_describe_reads_layers_and_what_the_builder_wrote(load):
-    name = json.dumps({"nodes": 5, "typing": "strong", "tf32": "off", "builder_optimization_level": 5})
+    name = json.dumps({"nodes": 5, "macs": 300, "typing": "strong", "tf32": "off", "builder_optimization_level": 5})
     execution = load({"name": name}, options=TensorRTOptions(cuda_graphs=True)).describe()
     assert codec.decode(Execution, codec.encode(execution)) == execution
     assert execution.device == "cuda:0"
     assert execution.nodes_by_device == {"cuda:0": 2}
     assert execution.nodes_by_precision == {"fp32": 1, "fp16": 1}
     assert execution.macs_by_precision == {"fp16": 1.0}
+    assert execution.macs_by_device == {"cuda:0": 1.0}
     assert execution.operators == {"Reformat": 1, "Conv+Relu": 1}
     assert execution.graph_nodes == 5
     assert (execution.inputs, execution.outputs, execution.streams) == ((INPUT,), (OUTPUT,), 1)
@@ -633,6 +637,7 @@ def test_describe_reads_layers_and_what_the_builder_wrote(load):
     assert execution.flags["built with builder_optimization_level"] == "5"
     assert execution.flags["context memory"] == "4096 bytes"
     assert execution.flags["distinct tactics"] == "1"
+    assert not {"built with nodes", "built with macs"} & execution.flags.keys()
 
 
 @pytest.mark.parametrize("name", ["", "Unnamed Network 0", "7"])
@@ -647,7 +652,14 @@ def test_an_engine_of_another_builder_tells_less(load, name):
 
 def test_an_engine_that_computes_otherwise_than_asked_is_seen(load):
     """The stand-in's layers are FP16, the artifact says FP32."""
-    assert load().describe().macs_by_precision == {"fp16": 1.0}
+    assert load({"name": json.dumps({"macs": 300})}).describe().macs_by_precision == {"fp16": 1.0}
+
+
+def test_work_that_no_executed_layer_carries_makes_the_precision_unknown(load):
+    """The builder was given twice the work that the marks of the stand-in's layers tell of."""
+    found = load({"name": json.dumps({"macs": 600})}).describe().macs_by_precision
+    assert isinstance(found, Unknowable)
+    assert "50.0%" in found.reason
 
 
 # -- the program for the user

@@ -3,6 +3,7 @@
 What only TensorRT itself has (tuning, timing cache, weak typing) is tested over a stand-in for its builder.
 """
 
+import hashlib
 import os
 import re
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from engines.exporters import _onnx_graph, onnx_tensorrt
 from engines.exporters.onnx_bf16 import OnnxBFloat16
+from engines.exporters.onnx_fp8 import OnnxFloat8
 from engines.exporters.onnx_fp16 import OnnxFloat16
 from engines.exporters.onnx_import import OnnxImport
 from engines.exporters.onnx_int8 import OnnxInt8, OnnxInt8Symmetric
@@ -89,6 +91,7 @@ def _lowered(exporter, source, tmp_path, **options):
 TARGETS = {
     "onnx-fp16": OnnxFloat16,
     "onnx-bf16": OnnxBFloat16,
+    "onnx-fp8": OnnxFloat8,
     "onnx-int8": OnnxInt8,
     "onnx-int8-symmetric": OnnxInt8Symmetric,
     "onnx-tensorrt": OnnxToTensorRT,
@@ -107,10 +110,12 @@ TARGETS = {
         (FORMAT_TENSORRT, Precision.FP16, ["onnx-fp16", "onnx-tensorrt"]),
         (FORMAT_TENSORRT, Precision.BF16, ["onnx-bf16", "onnx-tensorrt"]),
         (FORMAT_TENSORRT, Precision.INT8, ["onnx-int8-symmetric", "onnx-symmetric-tensorrt"]),
-        (FORMAT_TENSORRT, Precision.FP8, None),
+        (FORMAT_TENSORRT, Precision.FP8, ["onnx-fp8", "onnx-tensorrt"]),
+        (FORMAT_TENSORRT_WEAK, Precision.FP8, None),
         (FORMAT_TENSORRT_WEAK, Precision.FP16, ["onnx-tensorrt-weak"]),
         (FORMAT_TENSORRT_WEAK, Precision.INT8, None),
         (FORMAT_TENSORRT_RTX, Precision.BF16, ["onnx-bf16", "onnx-tensorrt-rtx"]),
+        (FORMAT_TENSORRT_RTX, Precision.FP8, ["onnx-fp8", "onnx-tensorrt-rtx"]),
         (FORMAT_TENSORRT_RTX, Precision.INT8, ["onnx-int8-symmetric", "onnx-symmetric-tensorrt-rtx"]),
         (FORMAT_ONNX, Precision.INT8, ["onnx-int8"]),
     ],
@@ -127,7 +132,7 @@ def test_the_default_route_holds_what_tensorrt_takes(monkeypatch, format_, preci
         assert isinstance(route, Skipped)
     else:
         assert list(route.exporters) == steps
-        assert route.calibrated == (precision is Precision.INT8)
+        assert route.calibrated == (precision in {Precision.INT8, Precision.FP8})
         assert route.bound == (format_ != FORMAT_ONNX)
 
 
@@ -270,8 +275,13 @@ def test_bf16_refuses_control_flow(tmp_path):
 
 
 def test_every_precision_builds(build, tiny, tmp_path):
-    for exporter in (OnnxFloat16, OnnxBFloat16, OnnxInt8Symmetric):
-        lowered, _ = _lowered(exporter, tiny, tmp_path)
+    for exporter, options in (
+        (OnnxFloat16, {}),
+        (OnnxBFloat16, {}),
+        (OnnxInt8Symmetric, {}),
+        (OnnxFloat8, {"min_channels": 1, "keep_last": False}),
+    ):
+        lowered, _ = _lowered(exporter, tiny, tmp_path, **options)
         kind = OnnxSymmetricToTensorRTRTX if lowered.precision is Precision.INT8 else OnnxToTensorRTRTX
         assert lowered.precision in kind.keeps
         folder, exported = build(lowered, kind, lowered.precision)
@@ -298,6 +308,7 @@ def test_the_executed_layers_carry_the_marks(rtx, build, tiny, monkeypatch):
     work = 8 * 16 * 16 * 3 * 3 * 3
     assert re.search(rf"Metadata: \[ONNX Layer: conv\]\[Op: Conv, MACs: {work}\]\x1f\[ONNX Layer: relu\]", layers)
     assert "[ONNX Layer: fc][Op: Gemm, MACs: 40]" in layers
+    assert f'"nodes": 5, "macs": {work + 40}'.encode() in (folder / exported.entry).read_bytes()
     assert b'"typing": "strong", "tf32": "off"' in (folder / exported.entry).read_bytes()
 
 
@@ -334,6 +345,7 @@ def test_types_that_contradict_each_other_are_left_to_tensorrt(tiny, monkeypatch
 
     monkeypatch.setattr(onnx.shape_inference, "infer_shapes", contradicted)
     assert _onnx_graph.work(onnx, model)["conv"] == ("Conv", 0)
+    assert _onnx_graph.total(_onnx_graph.work(onnx, model)) is None
 
 
 def test_work_of_what_multiplies(tmp_path):
@@ -354,6 +366,7 @@ def test_work_of_what_multiplies(tmp_path):
     assert work["up"] == ("ConvTranspose", 2 * 4 * 4 * 3 * 2 * 2)
     assert work["product"] == ("MatMul", 75 * 7)
     assert work["transposed"] == ("Gemm", 6 * 7)
+    assert _onnx_graph.total(work) == 2 * 4 * 4 * 3 * 2 * 2 + 75 * 7 + 6 * 7
     assert work["Flatten_1"] == ("Flatten", 0)
 
 
@@ -607,29 +620,51 @@ def test_timings_can_be_off():
     assert (config.cache, config.flags, note) == (None, {"DISABLE_TIMING_CACHE"}, "")
 
 
+def _named(file, content=b"timings"):
+    file.write_bytes(content)
+    return {"file": str(file), "sha256": hashlib.sha256(content).hexdigest()}
+
+
 def test_timings_can_be_kept_and_begun_with(tmp_path):
     config, note = _timings("keep")
     assert config.cache.content == b""
     assert "empty" in note
-    file = tmp_path / "timing.cache"
-    file.write_bytes(b"timings")
-    config, note = _timings(str(file))
+    given = _named(tmp_path / "timing.cache")
+    config, note = _timings(given)
     assert config.cache.content == b"timings"
-    assert "sha256 " in note
+    assert note.endswith(f"sha256 {given['sha256']}")
 
 
-@pytest.mark.parametrize("given", ["timing.cache", "/no/such/timing.cache", "always"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        "timing.cache",
+        "/some/timing.cache",
+        {"file": "timing.cache", "sha256": "0"},
+        {"file": "/no/such/timing.cache", "sha256": "0"},
+        {"file": "/some/timing.cache"},
+        {"file": "/some/timing.cache", "sha256": "0", "more": 1},
+        3,
+        None,
+    ],
+    ids=str,
+)
 def test_timings_from_nowhere_are_refused(given):
-    with pytest.raises(ExportFailed, match="is no such file") as caught:
+    with pytest.raises(ExportFailed, match="timing_cache") as caught:
         _timings(given)
-    assert "absolute path" in caught.value.hint
+    assert "sha256" in caught.value.hint
+
+
+def test_timings_that_changed_in_place_are_not_taken_for_the_former(tmp_path):
+    given = _named(tmp_path / "timing.cache")
+    now = _named(tmp_path / "timing.cache", b"later")
+    with pytest.raises(ExportFailed, match=f"holds another content, sha256 {now['sha256']}"):
+        _timings(given)
 
 
 def test_timings_of_another_gpu_are_refused(tmp_path):
-    file = tmp_path / "timing.cache"
-    file.write_bytes(b"of another GPU")
     with pytest.raises(ExportFailed, match="does not fit"):
-        _timings(str(file))
+        _timings(_named(tmp_path / "timing.cache", b"of another GPU"))
 
 
 def test_the_binding_is_the_gpu_and_the_versions(monkeypatch):

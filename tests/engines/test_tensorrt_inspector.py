@@ -24,8 +24,8 @@ def _layer(dtype, metadata="", tactic="", kind="kgen", key="Format/Datatype"):
     }
 
 
-def _read(*layers, tf32=False):
-    return inspect(json.dumps({"Layers": list(layers)}), tf32=tf32)
+def _read(*layers, tf32=False, work=100):
+    return inspect(json.dumps({"Layers": list(layers)}), tf32=tf32, work=work)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_tf32_concerns_what_multiplies_alone():
 @pytest.mark.parametrize("joint", ["\x1e", "\x1f", ""])
 def test_a_fused_layer_shows_what_it_holds_and_counts_it_once(joint):
     parts = joint.join([CONV, mark("sig", "Sigmoid", 0), mark("mul", "Mul", 0), CONV])
-    found = _read(_layer("Half", parts), _layer("Float", mark("fc", "Gemm", 300)), _layer("Int8", CONV))
+    found = _read(_layer("Half", parts), _layer("Float", mark("fc", "Gemm", 300)), _layer("Int8", CONV), work=400)
     assert found.operators == {"Conv+Sigmoid+Mul": 1, "Gemm": 1, "Conv": 1}
     assert found.macs_by_precision == {"fp16": 0.25, "fp32": 0.75}
     assert found.layers == 3
@@ -91,6 +91,27 @@ def test_layers_that_launch_nothing_are_left_out():
     assert _read(*idle, _layer("Half", kind="Reformat")).operators == {"Reformat": 1}
 
 
+@pytest.mark.parametrize(
+    ("work", "told"),
+    [
+        (400, {"fp16": 0.25, "int8": 0.75}),
+        (402, {"fp16": 100 / 402, "int8": 300 / 402, "unknown": 2 / 402}),
+        (405, "the marks of 1.2% of the multiply-accumulates were lost in fusions"),
+        (800, "the marks of 50.0% of the multiply-accumulates were lost in fusions"),
+        (None, "does not tell the work of the whole graph"),
+    ],
+    ids=str,
+)
+def test_shares_are_of_the_whole_graph(work, told):
+    found = _read(_layer("Half", CONV), _layer("Int8", mark("fc", "Gemm", 300)), work=work).macs_by_precision
+    if isinstance(told, str):
+        assert isinstance(found, Unknowable)
+        assert told in found.reason
+    else:
+        assert found == pytest.approx(told)
+        assert sum(found.values()) == pytest.approx(1)
+
+
 def test_an_engine_without_marks_tells_no_shares_of_work():
     found = _read(_layer("Half", "[ONNX Layer: conv]", kind="CaskConvolution"))
     assert isinstance(found.macs_by_precision, Unknowable)
@@ -99,14 +120,14 @@ def test_an_engine_without_marks_tells_no_shares_of_work():
 
 @pytest.mark.parametrize("layers", [[], ["conv + relu", "fc"]])
 def test_an_engine_without_detail_tells_nothing(layers):
-    found = inspect(json.dumps({"Layers": layers, "Bindings": ["x", "y"]}), tf32=False)
+    found = inspect(json.dumps({"Layers": layers, "Bindings": ["x", "y"]}), tf32=False, work=1)
     assert isinstance(found.nodes_by_precision, Unknowable)
     assert isinstance(found.layers, Unknowable)
 
 
 @given(st.text(st.characters(blacklist_characters="[]\x1e\x1f"), min_size=1), st.integers(1, 10**12))
 def test_a_mark_is_read_as_it_was_written(name, macs):
-    found = _read(_layer("Half", "\x1e".join([mark(name, "Conv", macs), mark("other", "Relu", 0)])))
+    found = _read(_layer("Half", "\x1e".join([mark(name, "Conv", macs), mark("other", "Relu", 0)])), work=macs)
     assert found.operators == {"Conv+Relu": 1}
     assert found.macs_by_precision == {"fp16": 1.0}
 
@@ -130,5 +151,5 @@ _TENSORS = st.none() | st.lists(st.text() | st.dictionaries(st.sampled_from(["Da
     )
 )
 def test_no_layer_breaks_the_reader(layers):
-    found = inspect(json.dumps({"Layers": layers}), tf32=None)
+    found = inspect(json.dumps({"Layers": layers}), tf32=None, work=None)
     assert isinstance(found.layers, Unknowable) or found.layers == sum(found.nodes_by_precision.values())
