@@ -23,8 +23,24 @@ if TYPE_CHECKING:
 
     from benchmarks.figure import Measured
 
-NAMES = ("fidelity", "overhead", "launch", "yolo11", "engines", "benchmark_app")
-BY_ENGINE = frozenset({"fidelity", "yolo11", "engines"})
+NAMES = (
+    "fidelity",
+    "overhead",
+    "launch",
+    "yolo11",
+    "engines",
+    "benchmark_app",
+    "cameras",
+    "queueing",
+    "coverage",
+    "false_alarms",
+    "power",
+    "throttle",
+    "aa_gates",
+    "busy",
+    "loadgen",
+)
+BY_ENGINE = frozenset({"fidelity", "yolo11", "engines", "aa_gates"})
 """Those that measure one engine after the other, and take ``--engine``."""
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
 import signal
 import time
@@ -47,6 +48,7 @@ class FakeOptions:
     executed: str = ""  # the precision that it claims to have executed; empty: the one asked
     placed: str = ""  # the device that it claims to have run on; empty: the one asked
     built: bool = False  # load what the builder made for the device
+    spread: float = 0.0  # of the logarithm of the latency from session to session (standard deviation), drawn anew
 
 
 class FakeEngine(Engine):
@@ -100,6 +102,8 @@ class FakeSession(Session):
         script = json.loads(artifact.path.read_text(encoding="utf-8"))
         self.function = function(script)
         self.latency_us = config.options.latency_us + script.get("slower_us", 0.0)
+        if config.options.spread:
+            self.latency_us *= math.exp(config.options.spread * float(np.random.default_rng().standard_normal()))
 
     @property
     def recommended_streams(self) -> int:

@@ -16,12 +16,14 @@ from harness.vocabulary import (  # noqa: TC001 - as above
     Execution,
     Failed,
     Goal,
+    LoadGenRun,
     Memory,
     NoiseReading,
     Precision,
     Skipped,
     TensorSpec,
     Timing,
+    Trial,
 )
 
 
@@ -177,6 +179,7 @@ class Limits:
     warmup_maximum_s: float = 10.0
     extended_s: float = 0.0  # beyond ``maximum_s``, for the minimum and the quantiles alone
     quantiles: tuple[tuple[float, float], ...] = ()  # (q, effective samples of it that the launch must bring)
+    growth_iterations: int = 0  # over which a memory launch watches the resident set
 
 
 @dataclass(frozen=True)
@@ -197,6 +200,7 @@ class LaunchJob:
     items: tuple[Item, ...] = ()  # of the evaluation set; accuracy alone
     classes: Mapping[str, str] = field(default_factory=dict)
     shape: tuple[int, ...] = ()
+    seed: tuple[int, ...] = (0, 0)  # the suite's, and the launch's index: of what is drawn, alike for every engine
 
 
 @dataclass(frozen=True)
@@ -212,6 +216,8 @@ class LaunchAnswer:
     agreement: Agreement | None = None
     execution: Execution | None = None
     noise: Mapping[str, NoiseReading] = field(default_factory=dict)
+    trials: tuple[Trial, ...] = ()
+    loadgen: LoadGenRun | None = None
 
 
 @dataclass(frozen=True)
@@ -224,16 +230,21 @@ class Refusal:
 
 @dataclass(frozen=True)
 class OverheadJob:
-    """Measure what the loop itself costs, with a stream that does nothing."""
+    """Measure what the harness's loops cost, with a stream that does nothing."""
 
-    iterations: int
+    iterations: int  # of the closed loop of one stream
+    streams: tuple[int, ...] = ()  # further counts of concurrent streams
+    scenarios: tuple[str, ...] = ()  # those with a loop of their own are measured, others left out
+    seconds: float = 0.5  # of each of these
 
 
 @dataclass(frozen=True)
 class OverheadAnswer:
-    """Median nanoseconds from the start of one iteration to that of the next, one stream."""
+    """Nanoseconds per inference: from the start of one iteration to that of the next, or the response to a query."""
 
-    per_iteration_ns: float
+    per_iteration_ns: float  # median, one stream
+    by_streams: Mapping[str, float] = field(default_factory=dict)  # count of streams → mean
+    by_scenario: Mapping[str, float] = field(default_factory=dict)  # scenario → see ``harness.worker.overhead``
 
 
 KINDS: Mapping[str, tuple[type, type]] = {

@@ -4,36 +4,40 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-import math
-import random
-from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from harness import durations, plan_order
 from harness.errors import PlanError, Unsupported
-from harness.jobs import Limits
-from harness.matrix import DEFAULT, Asked, combinations
+from harness.matrix import Asked, combinations
+from harness.plan_checks import check_cells, check_suite, checked_options
+from harness.plan_order import ACCURACY, LATENCY, MEMORY, PROVE, SENTINEL
 from harness.presets import PRESETS, Preset
-from harness.settings import SettingError, settings
-from harness.statistics import minimum_effective_samples
-from harness.suite_model import ACCURACY, LATENCY, MEMORY, PROVE, THROUGHPUT
-from harness.vocabulary import Cell, Failed, Level, Plan, PlannedCell, Precision, Scenario, Skipped, Slot, digest
+from harness.scenarios import KINDS
+from harness.settings import settings
+from harness.vocabulary import (
+    Cell,
+    EngineFacts,
+    Failed,
+    Level,
+    Plan,
+    PlannedCell,
+    Precision,
+    Scenario,
+    Skipped,
+    digest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from harness.suite_model import Suite
-    from harness.vocabulary import DeviceFacts, EngineFacts, Format, Source
+    from harness.vocabulary import DeviceFacts, Format, Source
 
 Wanted = tuple[tuple[str, ...], Precision]
 """Formats that an engine loads, best first, and the precision that they hold."""
 
-_TIMED = frozenset({LATENCY, THROUGHPUT})
-
-# Rough, for the first guess of a run's duration alone; ``seconds_left`` replaces them by what launches took.
-_START_S = 4.0  # a fresh process, imports, load, first inference
-_PROVE_S = 6.0
-_IMAGE_S = 0.2
+CAMERA, END_TO_END = "camera", "end_to_end"
 
 
 @dataclass(frozen=True)
@@ -113,79 +117,61 @@ def expand(
     """Return every cell that the suite asks for, and the order of launches of those that can run.
 
     What cannot run is kept with ``skipped``; only ``exclude`` drops cells. Beside the timed cells of a variant stands
-    one ``prove`` cell. No FP32 cell is added for accuracy to be compared with: a report pairs a row with the FP32 row
-    of its engine, else with that of the reference engine, else says that there is none. Identical cells are one.
-    Raises ``PlanError`` for an unknown engine, wrong engine settings, an empty matrix, over 100,000 cells, or a
-    percentile that no launch of this length can carry.
+    one ``prove`` cell. Where there are launches enough one latency cell is run again and again between them, as the
+    ``sentinel``. No FP32 cell is added for accuracy to be compared with: a report pairs a row with the FP32 row of its
+    engine, else with that of the reference engine, else says that there is none. Identical cells are one. Raises
+    ``PlanError`` for an unknown engine, wrong engine settings, an empty matrix, over 100,000 cells, a percentile or an
+    SLO that no launch of this length can carry, or a budget that does not hold one launch of each cell.
     """
     context = _Context(suite, workloads, engines, find_route)
-    _check_engines(context)
-    _check_configurations(suite)
-    context.options = _checked_options(suite, engines)
     percentiles = tuple(suite.percentiles or context.preset.percentiles)
-    _check_percentiles(suite, context.preset, percentiles)
+    check_suite(suite, engines, percentiles)
+    context.options = checked_options(suite, {name: engine.options for name, engine in engines.items()})
     planned: dict[str, PlannedCell] = {}
     devices = {name: _devices(engine) for name, engine in engines.items()}
     for asked in combinations(suite, devices):
         verdict = _judge(context, asked)
-        # Streams are of throughput alone: the other scenarios would measure one thing several times.
+        kind, _ = suite.scenario(asked.scenario)
+        # With one stream a scenario would measure one thing several times.
         single = replace(asked, streams=None)
-        exact = asked if asked.scenario == THROUGHPUT else single
-        for one in (replace(single, scenario=PROVE), exact) if asked.scenario in _TIMED else (exact,):
+        exact = asked if kind.streams else single
+        for one in (replace(single, scenario=PROVE), exact) if kind.timed else (exact,):
             cell = _cell(context, one, verdict)
             planned.setdefault(cell.cell_id, _planned(context, cell, verdict, percentiles))
-    if not planned:
-        raise PlanError("the matrix is empty: nothing is left to measure", "see `exclude` in the suite")
-    _check_distinct(suite, planned.values())
-    _check_different(suite, planned.values())
-    cells = tuple(planned.values())
-    return Plan(suite.name or "", suite.preset, suite.seed, cells, _order(planned, suite.seed))
-
-
-def _check_distinct(suite: Suite, planned: Iterable[PlannedCell]) -> None:
-    """Raise ``PlanError`` where a workload's cells are all another's: its name would vanish from the report."""
-    named = {entry.cell.workload for entry in planned}
-    asked = set(suite.matrix.workload or suite.workloads)
-    asked.update(name for entry in suite.include for name in entry.workload or ())
-    hidden = sorted(asked - named)
-    if hidden and not suite.exclude:
-        others = ", ".join(sorted(named))
-        message = f"the workload {hidden[0]} is one of {others} under another name: the same model, task and data"
-        raise PlanError(message, "take one of the two out")
-
-
-def _check_different(suite: Suite, planned: Iterable[PlannedCell]) -> None:
-    """Raise ``PlanError`` where every cell of a configuration is the default's: it would vanish from the report."""
-    made = {(entry.cell.engine, entry.cell.configuration) for entry in planned}
-    engines = {engine for engine, _ in made}
-    for engine, named in suite.configurations.items():
-        same = [name for name in named if (engine, name) not in made]
-        if same and engine in engines and suite.matrix.configuration is None and not suite.exclude:
-            message = f"configurations.{engine}.{same[0]} changes nothing in any cell that is asked for"
-            raise PlanError(message, "its settings are the default's, or of exporters that no route goes through")
+    check_cells(suite, planned.values())
+    order = plan_order.ordered(planned, suite.seed)
+    plan = Plan(suite.name or "", suite.preset, suite.seed, tuple(planned.values()), order)
+    watch = plan_order.sentinel(entry for entry in plan.cells if _is_known(context, entry.cell))
+    return plan_order.watched(plan, watch) if watch else plan
 
 
 def select(plan: Plan, patterns: Sequence[str]) -> Plan:
     """Return the part of a plan whose labels match a pattern, or whose id begins with one, in the same order.
 
-    ``*`` in a pattern matches ``/`` too. The ``prove`` cell of a timed cell comes along, since its row needs it.
+    ``*`` in a pattern matches ``/`` too. The ``prove`` cell of a timed cell comes along, since its row needs it; the
+    sentinel where its row is timed and enough launches are left to watch over, or where a pattern ends with its name.
     Raises ``PlanError`` for a pattern that matches nothing, with the nearest labels.
     """
     chosen: set[str] = set()
+    timed: set[str] = set()
     for pattern in patterns:
         found = matching(plan, pattern)
-        timed = {cell.variant_id for cell in found if cell.scenario.name in _TIMED}
         chosen.update(cell.cell_id for cell in found)
-        chosen.update(
-            planned.cell.cell_id
-            for planned in plan.cells
-            if planned.cell.scenario.name == PROVE and planned.cell.variant_id in timed
-        )
-    return replace(
+        timed.update(cell.variant_id for cell in found if KINDS[cell.scenario.name].timed)
+    chosen.update(
+        planned.cell.cell_id
+        for planned in plan.cells
+        if planned.cell.scenario.name == PROVE and planned.cell.variant_id in timed
+    )
+    part = replace(
         plan,
         cells=tuple(planned for planned in plan.cells if planned.cell.cell_id in chosen),
         order=tuple(slot for slot in plan.order if slot.cell_id in chosen),
     )
+    watch = next((planned for planned in plan.cells if planned.cell.scenario.name == SENTINEL), None)
+    if watch is None or watch.cell.cell_id in chosen or watch.cell.variant_id not in timed:
+        return part
+    return plan_order.watched(part, watch)
 
 
 def matching(plan: Plan, pattern: str) -> list[Cell]:
@@ -201,133 +187,19 @@ def matching(plan: Plan, pattern: str) -> list[Cell]:
     return found
 
 
-def limits(planned: PlannedCell, suite: Suite) -> Limits:
-    """Return when a launch of a cell has measured enough, long enough for the percentiles it must print.
-
-    Samples of all launches count together; a quarter more than for independent samples is taken. For percentiles that
-    the suite names the launch may take all the time there is: warm-up and measurement share, one to four, what the
-    timeout leaves after the start of a process. For the preset's own it stays within the preset's time.
-    """
-    preset = PRESETS[suite.preset]
-    spare_s = suite.timeout - _START_S
-    iterations = max((_iterations(percentile, planned.launches) for percentile in planned.percentiles), default=0)
-    return Limits(
-        minimum_iterations=max(preset.minimum_iterations, iterations),
-        minimum_s=preset.minimum_s,
-        maximum_s=max(preset.minimum_s, min(preset.maximum_s, 0.8 * spare_s)),
-        extended_s=0.8 * spare_s if suite.percentiles else 0.0,
-        relative_half_width=preset.relative_half_width,
-        warmup_iterations=preset.warmup_iterations,
-        warmup_s=preset.warmup_s,
-        warmup_maximum_s=max(preset.warmup_s, min(preset.warmup_maximum_s, 0.2 * spare_s)),
-        quantiles=tuple(
-            (percentile / 100, minimum_effective_samples(percentile / 100) / planned.launches)
-            for percentile in planned.percentiles
-        ),
-    )
+def _matches(cell: Cell, pattern: str) -> bool:
+    if len(pattern) >= 6 and cell.cell_id.startswith(pattern):
+        return True
+    # The sentinel is the plan's own: a pattern that is wide enough for it does not mean it.
+    meant = cell.scenario.name != SENTINEL or pattern.endswith(SENTINEL)
+    return meant and fnmatch.fnmatchcase(cell.label, pattern)
 
 
-def _iterations(percentile: float, launches: int) -> int:
-    return math.ceil(1.25 * minimum_effective_samples(percentile / 100) / launches)
-
-
-def seconds_total(plan: Plan) -> float:
-    """Return the estimated duration of the whole plan."""
-    return seconds_left(plan, {})
-
-
-def seconds_left(plan: Plan, done: Mapping[tuple[str, int], float]) -> float:
-    """Return the estimated duration of the launches that are not in ``done``: (cell_id, index) → seconds it took.
-
-    A cell that has run takes what it took on average; another what was estimated, scaled by how well the estimates of
-    its scenario did so far: that proofs are quick says nothing of the launches that measure.
-    """
-    known = {planned.cell.cell_id: planned for planned in plan.cells}
-    taken: dict[str, list[float]] = defaultdict(list)
-    actual: dict[str, float] = defaultdict(float)
-    expected: dict[str, float] = defaultdict(float)
-    for (cell_id, _), seconds in done.items():
-        if cell_id in known:
-            scenario = known[cell_id].cell.scenario.name
-            taken[cell_id].append(seconds)
-            actual[scenario] += seconds
-            expected[scenario] += known[cell_id].seconds
-
-    def estimate(cell_id: str) -> float:
-        if taken.get(cell_id):
-            return math.fsum(taken[cell_id]) / len(taken[cell_id])
-        scenario = known[cell_id].cell.scenario.name
-        scale = actual[scenario] / expected[scenario] if expected[scenario] > 0 else 1.0
-        return known[cell_id].seconds * scale
-
-    return math.fsum(estimate(slot.cell_id) for slot in plan.order if (slot.cell_id, slot.index) not in done)
-
-
-def _check_engines(context: _Context) -> None:
-    suite = context.suite
-    named = {*suite.matrix.engine, *(name for entry in suite.include for name in entry.engine or ())}
-    checked = (("matrix", sorted(named)), ("options", suite.options), ("configurations", suite.configurations))
-    for where, names in checked:
-        for name in names:
-            if name not in context.engines:
-                near = difflib.get_close_matches(name[:80], context.engines, n=1)
-                meant = f"; did you mean {near[0]!r}?" if near else ""
-                known = ", ".join(sorted(context.engines)) or "none"
-                raise PlanError(f"{where}: no engine is called {name[:80]!r}{meant}", f"known here: {known}")
-
-
-def _check_configurations(suite: Suite) -> None:
-    known = {name for named in suite.configurations.values() for name in named} | {DEFAULT}
-    for engine, named in suite.configurations.items():
-        if DEFAULT in named:
-            hint = "give it another name; what holds for every cell of an engine stands under `options`"
-            raise PlanError(f"configurations.{engine}: {DEFAULT!r} is what the engine is without any", hint)
-    asked = {name for entry in (*suite.include, *suite.exclude) for name in entry.configuration or ()}
-    for name in sorted((asked | set(suite.matrix.configuration or ())) - known):
-        near = difflib.get_close_matches(name, known, n=1)
-        meant = f"; did you mean {near[0]!r}?" if near else ""
-        raise PlanError(f"no configuration is called {name!r}{meant}", f"there are: {', '.join(sorted(known))}")
-
-
-def _checked_options(suite: Suite, engines: Mapping[str, Capability]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return, by engine and configuration, what differs from its defaults: writing one out makes no other cell."""
-    checked = {}
-    for engine in {*suite.options, *suite.configurations}:
-        common = suite.options.get(engine, {})
-        checked[engine, DEFAULT] = _different(engines[engine].options, common, f"options.{engine}")
-        for name, configuration in suite.configurations.get(engine, {}).items():
-            given, place = {**common, **configuration.options}, f"configurations.{engine}.{name}.options"
-            checked[engine, name] = _different(engines[engine].options, given, place)
-    return checked
-
-
-def _different(kind: type | None, given: Mapping[str, Any], place: str) -> dict[str, Any]:
-    if kind is None:
-        return dict(given)
-    try:
-        full, defaults = settings(kind, given), settings(kind, {})
-    except SettingError as error:
-        key = f".{error.key}" if error.key else ""
-        raise PlanError(f"{place}{key}: {error.message}", error.hint) from error
-    return {key: value for key, value in full.items() if value != defaults[key]}
-
-
-def _check_percentiles(suite: Suite, preset: Preset, percentiles: Sequence[float]) -> None:
-    launches = suite.launches or preset.launches
-    for percentile in percentiles:
-        each = _iterations(percentile, launches)
-        if each > preset.maximum_iterations:
-            raise PlanError(
-                f"p{percentile:g} takes {each:,} iterations in each of {launches} launches, "
-                f"the limit is {preset.maximum_iterations:,}",
-                "ask for a lower percentile, or for more launches",
-            )
-    if preset.minimum_s + _START_S > suite.timeout:
-        raise PlanError(
-            f"a launch of the preset {suite.preset} measures for {preset.minimum_s:g} s, the timeout is "
-            f"{suite.timeout:g} s",
-            "raise the timeout, or take a shorter preset",
-        )
+def _is_known(context: _Context, cell: Cell) -> bool:
+    """Whether a cell can be trusted to run: its engine and its workload were found whole."""
+    workload = context.workloads[cell.workload]
+    whole = isinstance(workload, WorkloadFacts) and not workload.troubled
+    return whole and isinstance(context.engines[cell.engine].facts, EngineFacts)
 
 
 def _devices(engine: Capability) -> tuple[str, ...]:
@@ -395,7 +267,7 @@ def _cell(context: _Context, asked: Asked, verdict: _Verdict) -> Cell:
         engine=asked.engine,
         precision=asked.precision,
         device=asked.device,
-        scenario=Scenario(asked.scenario, _parameters(context.suite)),
+        scenario=_scenario(context.suite, asked.scenario),
         export=_export(context.suite, asked, verdict.exporters),
         configuration=asked.configuration,
         batch=asked.batch,
@@ -407,14 +279,21 @@ def _cell(context: _Context, asked: Asked, verdict: _Verdict) -> Cell:
     )
 
 
-def _parameters(suite: Suite) -> dict[str, Any]:
-    """Return what changes the work done and has no place of its own in a cell; nothing where all is as usual."""
-    parameters: dict[str, Any] = {}
+def _scenario(suite: Suite, name: str) -> Scenario:
+    """Return a scenario with what differs from its defaults, and what else changes the work done.
+
+    Nothing is said where all is as usual: a setting that is added here renames no cell.
+    """
+    kind, given = suite.scenario(name)
+    usual = settings(kind.settings, {}) if name in suite.scenarios else given
+    parameters = {key: value for key, value in given.items() if value != usual[key]}
     if suite.cache != "cold":
         parameters["cache"] = suite.cache
     if suite.fallback != "allow":
         parameters["fallback"] = suite.fallback
-    return parameters
+    if suite.cpus is not None:
+        parameters["cpus"] = list(suite.cpus)
+    return Scenario(kind.name, parameters, "" if name == kind.name else name)
 
 
 def _export(suite: Suite, asked: Asked, exporters: Iterable[str] | None) -> dict[str, dict[str, Any]]:
@@ -431,21 +310,32 @@ def _export(suite: Suite, asked: Asked, exporters: Iterable[str] | None) -> dict
 
 
 def _planned(context: _Context, cell: Cell, verdict: _Verdict, percentiles: tuple[float, ...]) -> PlannedCell:
-    scenario, preset = cell.scenario.name, context.preset
-    workload = context.workloads[cell.workload]
-    skipped, images = verdict.skipped or _without_threads(cell), 0
-    if scenario == ACCURACY and isinstance(workload, WorkloadFacts) and not workload.troubled:
-        images = workload.evaluation_images
-        skipped = skipped or _without_labels(cell.workload, workload)
-    launches = 1
-    if scenario in _TIMED:
-        launches = context.suite.launches or preset.launches
-    elif scenario == MEMORY:
-        launches = min(preset.memory_launches, context.suite.launches or preset.memory_launches)
-    steady_s = preset.minimum_s + preset.warmup_s if scenario in {*_TIMED, MEMORY} else _IMAGE_S * images
-    seconds = _PROVE_S if scenario == PROVE else _START_S + steady_s
-    printed = percentiles if scenario == LATENCY else ()
-    return PlannedCell(cell, launches, min(seconds, context.suite.timeout), skipped, verdict.level, printed)
+    kind, suite = KINDS[cell.scenario.name], context.suite
+    skipped = verdict.skipped or _without_threads(cell)
+    images, workload = 0, context.workloads[cell.workload]
+    if isinstance(workload, WorkloadFacts) and not workload.troubled:
+        if kind.name == ACCURACY:
+            images = workload.evaluation_images
+            skipped = skipped or _without_labels(cell.workload, workload)
+        elif _decodes(cell) and not workload.evaluation_images:
+            skipped = skipped or _without_images(cell.workload)
+    launches = durations.launches_of(suite) if kind.replicated else 1
+    if kind.name == MEMORY:
+        launches = min(launches, context.preset.memory_launches)
+    seconds = min(durations.guessed_s(cell, context.preset, images), suite.timeout)
+    if kind.name == CAMERA:
+        percentiles = tuple(suite.percentiles or ())  # how many frames there are, its settings say
+    printed = percentiles if kind.name in {LATENCY, END_TO_END, CAMERA} else ()
+    return PlannedCell(cell, launches, seconds, skipped, verdict.level, printed)
+
+
+def _decodes(cell: Cell) -> bool:
+    """Whether a cell works on encoded images, which drawn inputs are not."""
+    return cell.scenario.name == END_TO_END or bool(cell.scenario.parameters.get("decode"))
+
+
+def _without_images(name: str) -> Skipped:
+    return Skipped(f"the workload {name} names no images to decode", f"give workloads.{name}.data")
 
 
 def _without_threads(cell: Cell) -> Skipped | None:
@@ -462,36 +352,3 @@ def _without_labels(name: str, workload: WorkloadFacts) -> Skipped | None:
     if not workload.labelled:
         return Skipped(f"the images of the workload {name} carry no labels", f"give workloads.{name}.data.label")
     return None
-
-
-def _order(cells: Mapping[str, PlannedCell], seed: int) -> tuple[Slot, ...]:
-    """Return the launches: proofs first, where failing is cheap; timed and memory launches round by round; accuracy.
-
-    In each round a cell runs once, at a place drawn from the seed, so that drift of the machine hits all alike.
-    """
-    proofs: list[tuple[str, int]] = []
-    timed: list[tuple[str, int]] = []
-    accuracies: list[tuple[str, int]] = []
-    # By identity, so that the order of the suite's keys does not matter.
-    for cell_id, planned in sorted(cells.items()):
-        if planned.skipped is None:
-            name = planned.cell.scenario.name
-            (proofs if name == PROVE else accuracies if name == ACCURACY else timed).append((cell_id, planned.launches))
-    rounds = max((launches for _, launches in timed), default=1)
-    slots = _round([cell_id for cell_id, _ in proofs], 0, 0, f"{seed}/prove")
-    for number in range(rounds):
-        slots += _round(
-            [cell_id for cell_id, launches in timed if launches > number], number, number, f"{seed}/{number}"
-        )
-    slots += _round([cell_id for cell_id, _ in accuracies], 0, rounds - 1, f"{seed}/accuracy")
-    return tuple(slots)
-
-
-def _round(cell_ids: list[str], index: int, number: int, seed: str) -> list[Slot]:
-    # A text seed goes through SHA-512: the same order in every process.
-    random.Random(seed).shuffle(cell_ids)  # noqa: S311 - no secret
-    return [Slot(cell_id, index, number) for cell_id in cell_ids]
-
-
-def _matches(cell: Cell, pattern: str) -> bool:
-    return fnmatch.fnmatchcase(cell.label, pattern) or (len(pattern) >= 6 and cell.cell_id.startswith(pattern))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.plan_order import PROVE
 from harness.ports import INTERRUPTED, Step
-from harness.vocabulary import Completed, Failed, Launch, Skipped, Stage, State
+from harness.vocabulary import Completed, Failed, Launch, Skipped, Slot, Stage, State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,14 +22,6 @@ _BEFOREHAND = frozenset({Stage.IDENTIFY, Stage.PROBE, Stage.EXPORT, Stage.PREPAR
 _CRASHED = "crashed"
 
 
-@dataclass(frozen=True)
-class _Past:
-    """What became of one replicate so far."""
-
-    tried: list[Record]  # without those that the user interrupted
-    lost: int  # attempts that began and never ended
-
-
 class PlannedOrder:
     """Follow the plan; resume where records leave off.
 
@@ -42,38 +34,63 @@ class PlannedOrder:
     def __init__(self, plan: Plan, *, noise_retries: int, unfinished: Mapping[tuple[str, int], int]) -> None:
         """Take the plan; ``unfinished`` holds, by cell and replicate, how many attempts began and never ended."""
         self._plan = plan
-        self._planned = {planned.cell.cell_id: planned for planned in plan.cells}
-        self._noise_retries = noise_retries
-        self._unfinished = unfinished
+        self._rules = Rules(plan, noise_retries, unfinished)
 
     def next(self, records: Sequence[Record]) -> Step | None:
         """Return what comes next, or ``None`` when the plan is done."""
-        by_slot: dict[tuple[str, int], list[Record]] = defaultdict(list)
-        by_cell: dict[str, list[Record]] = defaultdict(list)
-        attempts: Counter[tuple[str, int]] = Counter()
-        for record in records:
-            attempts[record.cell_id, record.launch.index] += 1
-            if isinstance(record.outcome, Failed) and record.outcome.kind == INTERRUPTED:
-                continue  # the user's doing, not the engine's: as if it had not been tried
-            by_slot[record.cell_id, record.launch.index].append(record)
-            by_cell[record.cell_id].append(record)
-        for slot in self._plan.order:
-            planned = self._planned[slot.cell_id]
-            if planned.skipped is not None:
-                continue
-            tried = by_slot[slot.cell_id, slot.index]
-            lost = self._unfinished.get((slot.cell_id, slot.index), 0)
-            attempt = attempts[slot.cell_id, slot.index] + lost
-            launch = Launch(slot.index, attempt, slot.round, self._plan.seed)
-            step = self._step(planned, launch, _Past(tried, lost), by_cell)
-            if step is not None:
-                return step
-        return None
+        past = Past(records)
+        return next((step for slot in self._plan.order if (step := self._rules.step(slot, past)) is not None), None)
 
-    def _step(
-        self, planned: PlannedCell, launch: Launch, past: _Past, by_cell: Mapping[str, list[Record]]
-    ) -> Step | None:
-        cell, tried, lost = planned.cell, past.tried, past.lost
+
+class Past:
+    """What became of a run's launches so far, without those that the user ended.
+
+    An interruption is the user's doing, not the engine's: as if it had not been tried, but for the attempt's number.
+    """
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        """Take every record of the run, oldest first."""
+        self.by_slot: dict[tuple[str, int], list[Record]] = defaultdict(list)
+        self.by_cell: dict[str, list[Record]] = defaultdict(list)
+        self.attempts: Counter[tuple[str, int]] = Counter()
+        self.records: list[Record] = []
+        for record in records:
+            self.attempts[record.cell_id, record.launch.index] += 1
+            if isinstance(record.outcome, Failed) and record.outcome.kind == INTERRUPTED:
+                continue
+            self.by_slot[record.cell_id, record.launch.index].append(record)
+            self.by_cell[record.cell_id].append(record)
+            self.records.append(record)
+
+
+class Rules:
+    """When a place in the order is done, tried again, or settled without a launch."""
+
+    def __init__(self, plan: Plan, noise_retries: int, unfinished: Mapping[tuple[str, int], int]) -> None:
+        """Take what ``PlannedOrder`` takes."""
+        self._seed = plan.seed
+        self._planned = {planned.cell.cell_id: planned for planned in plan.cells}
+        self._variants = {cell_id: planned.cell.variant_id for cell_id, planned in self._planned.items()}
+        self._proofs = {
+            self._variants[cell_id]: cell_id
+            for cell_id, planned in self._planned.items()
+            if planned.cell.scenario.name == PROVE
+        }
+        self._noise_retries = noise_retries
+        self._unfinished = unfinished
+
+    def launch(self, slot: Slot, past: Past) -> Launch:
+        """Return the next attempt at a place in the order."""
+        key = (slot.cell_id, slot.index)
+        return Launch(slot.index, past.attempts[key] + self._unfinished.get(key, 0), slot.round, self._seed)
+
+    def step(self, slot: Slot, past: Past) -> Step | None:
+        """Return what is to be done at a place in the order, ``None`` where it is done."""
+        planned = self._planned[slot.cell_id]
+        if planned.skipped is not None:
+            return None
+        cell, launch = planned.cell, self.launch(slot, past)
+        tried, lost = past.by_slot[slot.cell_id, slot.index], self._unfinished.get((slot.cell_id, slot.index), 0)
         if any(isinstance(record.outcome, Skipped) for record in tried):
             return None
         completed = [record for record in tried if isinstance(record.outcome, Completed)]
@@ -81,34 +98,26 @@ class PlannedOrder:
             again = len(tried) + lost <= self._noise_retries and all(_noisy(record) for record in completed)
             return Step(cell, launch) if again else None
         if tried:
-            may_retry = cell.scenario.name == "prove" and len(tried) == 1 and _is_crash(tried[0])
+            may_retry = cell.scenario.name == PROVE and len(tried) == 1 and _is_crash(tried[0])
             return Step(cell, launch) if may_retry else None
         if lost > 1:
             message = f"the run was ended {lost} times during this launch, without a record"
             hint = "an engine that takes the machine down is measured with `harness rerun`"
             return Step(cell, launch, Failed(Stage.STEADY, _CRASHED, message, hint))
-        others = by_cell.get(cell.cell_id, [])
+        others = past.by_cell[slot.cell_id]
         if others and not any(isinstance(record.outcome, Completed) for record in others):
             return None
-        doom = self._doom(planned, by_cell)
-        return Step(cell, launch, doom)
+        return Step(cell, launch, self._doom(planned, past))
 
-    def _doom(self, planned: PlannedCell, by_cell: Mapping[str, list[Record]]) -> Skipped | None:
-        if planned.cell.scenario.name == "prove":
+    def _doom(self, planned: PlannedCell, past: Past) -> Skipped | None:
+        if planned.cell.scenario.name == PROVE:
             return None
-        variant = planned.cell.variant_id
-        for other in self._plan.cells:
-            if other.cell.scenario.name != "prove" or other.cell.variant_id != variant:
-                continue
-            proofs = by_cell.get(other.cell.cell_id, [])
-            if not proofs:
-                return None
-            last = proofs[-1].outcome
-            if isinstance(last, Failed) and (last.stage in _DOOMED or last.kind == _CRASHED):
-                return Skipped(f"its prove launch failed: {last.message}", last.hint)
-            if isinstance(last, Skipped):
-                return last
-        return None
+        proof = self._proofs.get(self._variants[planned.cell.cell_id], "")
+        proofs = past.by_cell[proof]
+        last = proofs[-1].outcome if proofs else None
+        if isinstance(last, Failed) and (last.stage in _DOOMED or last.kind == _CRASHED):
+            return Skipped(f"its prove launch failed: {last.message}", last.hint)
+        return last if isinstance(last, Skipped) else None
 
 
 def _noisy(record: Record) -> bool:

@@ -25,13 +25,19 @@ class Preset:
     warmup_s: float = 0.5
     warmup_maximum_s: float = 10.0
     maximum_iterations: int = 200_000
+    growth_iterations: int = 0  # over which a memory launch watches the resident set
 
+
+SCREENING_LAUNCHES = 2
+"""Launches that every replicated cell gets before a budget is spent where intervals are widest."""
+BUDGET_FACTOR = 4
+"""How many times the preset's launches a budget may spend on one cell."""
 
 PRESETS = {
     preset.name: preset
     for preset in (
         Preset("quick", 2, 1, 36, 1.0, 10.0, 0, (50.0, 90.0)),
         Preset("default", 5, 3, 100, 3.0, 30.0, 1, (50.0, 90.0, 99.0)),
-        Preset("publish", 10, 3, 100, 60.0, 120.0, 1, (50.0, 90.0, 95.0, 99.0)),
+        Preset("publish", 10, 3, 100, 60.0, 120.0, 1, (50.0, 90.0, 95.0, 99.0), growth_iterations=1000),
     )
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -15,10 +16,11 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from harness import codec, jobs
 from harness.errors import HarnessError
+from harness.measure.system import ROOT, Unavailable, allowed_processors, processor_list, read
 from harness.vocabulary import Failed, Skipped, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 Answer = TypeVar("Answer")
@@ -36,7 +38,9 @@ THREAD_VARIABLES = (
 )
 
 
+_PROCESSORS = "sys/devices/system/cpu"
 RAISE_TIMEOUT = "raise `timeout:` in the suite"
+CHOOSE_CPUS = "see `cpus:` in the suite"
 
 
 _OWN_FOLDERS = ("CUDA_CACHE_PATH", "KERAS_HOME", "YOLO_CONFIG_DIR")
@@ -54,6 +58,7 @@ class Child:
     threads: int | None = None
     echo: bool = False  # show its output as it comes, besides keeping it
     remedy: str = RAISE_TIMEOUT  # what helps against the timeout
+    cpus: tuple[int, ...] | None = None  # the processors that it is kept on; see ``unusable``
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,9 @@ def call(kind: str, job: object, child: Child, answer: type[Answer]) -> Answer |
     job_class, answer_class = jobs.KINDS[kind]
     if not isinstance(job, job_class) or answer is not answer_class:
         raise TypeError(f"{kind} takes {job_class.__name__} and answers {answer_class.__name__}")
-    text = json.dumps({"kind": kind, "job": codec.encode(job)}, allow_nan=False)
+    if child.cpus is not None and (why := unusable(child.cpus)) is not None:
+        return Failed(Stage.PREPARE, "processors", why, CHOOSE_CPUS)
+    text = json.dumps({"kind": kind, "job": codec.encode(job), "cpus": child.cpus}, allow_nan=False)
     answer_file = child.scratch / jobs.ANSWER_FILE
     try:
         (child.scratch / jobs.JOB_FILE).write_text(text, encoding="utf-8")
@@ -100,6 +107,37 @@ def call(kind: str, job: object, child: Child, answer: type[Answer]) -> Answer |
         hint = "check `interpreters:` in the suite; it must name a Python executable"
         return Failed(Stage.PROBE, type(error).__name__, f"cannot start {child.interpreter}: {error.strerror}", hint)
     return _read_answer(answer_file, ended, child, answer)
+
+
+def unusable(cpus: Sequence[int], root: Path = ROOT) -> str | None:
+    """Return why a child cannot be kept on these processors; ``None`` where it can. ``root`` stands for ``/``."""
+    if not hasattr(os, "sched_setaffinity"):
+        return f"a process can be kept on processors on Linux alone; this is {platform.system()}"
+    try:
+        allowed = allowed_processors(root)
+        refused = set(cpus) - allowed
+        if not refused:
+            return None
+        present, online = (processor_list(read(f"{_PROCESSORS}/{name}", root)) for name in ("present", "online"))
+    except (Unavailable, ValueError) as error:
+        return f"whether there are processors {_ranges(cpus)} for this run cannot be read: {error}"
+    if absent := refused - present:
+        return f"there is no processor {_ranges(absent)}: this machine has {_ranges(present)}"
+    if off := refused - online:
+        return f"processor {_ranges(off)} is switched off: of this machine {_ranges(online)} are on"
+    why = "by its container or by taskset"
+    return f"processor {_ranges(refused)} is kept from this run, {why}: it may use {_ranges(allowed)}"
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    """Return numbers as the kernel writes them."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
 def wait(command: list[str], child: Child) -> Ended:

@@ -8,20 +8,24 @@ import shutil
 import sys
 import tempfile
 import time
+import zipfile
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import jobs, process
+from harness.measure.samples import Samples
 from harness.places import published
 from harness.ports import INTERRUPTED
+from harness.scenarios import KINDS
+from harness.telemetry.beside import Beside
+from harness.telemetry.noise import readings
 from harness.vocabulary import (
     Artifact,
     Cell,
     Completed,
     Failed,
-    Goal,
     Launch,
     Record,
     SamplesRef,
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from harness.ports import LaunchPolicy, RecordSink, Step
+    from harness.telemetry.table import Table
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,8 @@ class Setting:
     task_places: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # by variant: paths of user code
 
 
+SAMPLES = "samples.npz"
+"""Name in the scratch folder of what a worker measured."""
 WARM = ".warm"
 """Folder of a run for the caches of runtimes, as long as it is measured."""
 
@@ -92,22 +99,24 @@ def run(policy: LaunchPolicy, sink: RecordSink, setting: Setting) -> Iterator[St
     """Make launches until the policy has no more, yielding each beginning and each stored end.
 
     A ``KeyboardInterrupt`` ends the child first and is stored as such, so that a resume makes that launch again. The
-    sink must be this process's alone: what a killed one left behind is removed.
+    sink must be this process's alone: what a killed one left behind is removed. The machine's sensors are
+    sampled beside the launches, where there are any to read.
     """
     for leftover in sink.folder.glob(".*-*-*-*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    while (step := policy.next(sink.records())) is not None:
-        sink.started(step.cell, step.launch)
-        yield Started(step.cell, step.launch)
-        record = _launch(step, sink, setting)
-        sink.finished(record)
-        if isinstance(record.outcome, Failed) and record.outcome.kind == INTERRUPTED:
-            raise KeyboardInterrupt
-        yield Finished(record)
+    with Beside(sink.folder.absolute()) as sensors:
+        while (step := policy.next(sink.records())) is not None:
+            sink.started(step.cell, step.launch)
+            yield Started(step.cell, step.launch)
+            record = _launch(step, sink, setting, sensors)
+            sink.finished(record)
+            if isinstance(record.outcome, Failed) and record.outcome.kind == INTERRUPTED:
+                raise KeyboardInterrupt
+            yield Finished(record)
     shutil.rmtree(sink.folder / WARM, ignore_errors=True)
 
 
-def _launch(step: Step, sink: RecordSink, setting: Setting) -> Record:
+def _launch(step: Step, sink: RecordSink, setting: Setting, sensors: Beside) -> Record:
     started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
     started_ns = time.monotonic_ns()
     blank = Record(
@@ -129,7 +138,7 @@ def _launch(step: Step, sink: RecordSink, setting: Setting) -> Record:
         return replace(blank, outcome=Failed(Stage.PREPARE, "not-prepared", "nothing was prepared for this cell"))
     if not isinstance(bench, Bench):
         return replace(blank, outcome=published(bench))
-    measured = _measured(blank, bench, sink, setting)
+    measured = _measured(blank, bench, sink, setting, sensors)
     return replace(measured, outcome=published(measured.outcome), duration_ns=time.monotonic_ns() - started_ns)
 
 
@@ -138,7 +147,7 @@ def launch_name(cell: Cell, launch: Launch) -> str:
     return f"{cell.cell_id[:16]}-{launch.index}-{launch.attempt}"
 
 
-def _measured(blank: Record, bench: Bench, sink: RecordSink, setting: Setting) -> Record:
+def _measured(blank: Record, bench: Bench, sink: RecordSink, setting: Setting, sensors: Beside) -> Record:
     cell = blank.cell
     name = launch_name(cell, blank.launch)
     log = Path("logs") / f"{name}.log"
@@ -158,7 +167,8 @@ def _measured(blank: Record, bench: Bench, sink: RecordSink, setting: Setting) -
     except OSError as error:
         return replace(record, outcome=_not_kept("no folder for the launch", error), log="")
     try:
-        job = launch_job(cell, replace(bench, artifact=artifact), setting, scratch / "samples.npz")
+        job = launch_job(cell, replace(bench, artifact=artifact), setting, scratch / SAMPLES)
+        job = replace(job, seed=(blank.launch.seed, blank.launch.index))
         if setting.warm:
             # The proof, which is not timed, comes first and fills it. The artifact belongs to what is cached.
             warm = folder / WARM / cell.variant_id[:16] / artifact.content_hash[:16]
@@ -171,11 +181,15 @@ def _measured(blank: Record, bench: Bench, sink: RecordSink, setting: Setting) -
             interpreter=setting.interpreters.get(cell.engine, sys.executable),
             threads=cell.threads,
             echo=setting.echo,
+            cpus=cpus(cell),
         )
+        sensors.begin()
         answer = process.call("launch", job, child, jobs.LaunchAnswer)
+        table = sensors.end()
         if not isinstance(answer, jobs.LaunchAnswer):
             return replace(record, outcome=answer)
-        return _filed(record, answer, scratch / "samples.npz", folder, name)
+        sampled = record if table is None else _sampled(record, table, scratch, folder, name)
+        return _filed(sampled, answer, scratch / SAMPLES, folder, name)
     except KeyboardInterrupt:
         stage, hint = process.reached(scratch), "`harness run --resume` makes this launch again"
         return replace(record, outcome=Failed(stage, INTERRUPTED, "the run was interrupted in this launch", hint))
@@ -186,7 +200,7 @@ def _measured(blank: Record, bench: Bench, sink: RecordSink, setting: Setting) -
 def launch_job(cell: Cell, bench: Bench, setting: Setting, samples: Path) -> jobs.LaunchJob:
     """Return what the worker is asked for one launch of ``cell``."""
     scenario = cell.scenario.name
-    goal = Goal.THROUGHPUT if scenario == "throughput" else Goal.LATENCY
+    kind = KINDS[scenario]
     return jobs.LaunchJob(
         engine=bench.engine,
         artifact=bench.artifact,
@@ -195,8 +209,8 @@ def launch_job(cell: Cell, bench: Bench, setting: Setting, samples: Path) -> job
             precision=cell.precision,
             batch=cell.batch,
             threads=cell.threads,
-            streams=cell.streams if goal is Goal.THROUGHPUT else 1,
-            goal=goal,
+            streams=cell.streams if kind.streams else 1,
+            goal=kind.goal(kind.configured(cell.scenario.parameters)),
             strict=setting.strict,
             options=cell.options,
         ),
@@ -207,10 +221,40 @@ def launch_job(cell: Cell, bench: Bench, setting: Setting, samples: Path) -> job
         reference=bench.reference,
         limits=setting.limits[cell.cell_id],
         samples=samples,
-        items=bench.items if scenario == "accuracy" else (),
+        items=bench.items if kind.images else (),
         classes=bench.classes if scenario == "accuracy" else {},
         shape=cell.shape,
     )
+
+
+def cpus(cell: Cell) -> tuple[int, ...] | None:
+    """Return the processors that the launches of a cell are kept on; ``None``: any."""
+    asked = cell.scenario.parameters.get("cpus")
+    return tuple(asked) if asked else None
+
+
+def _sampled(record: Record, table: Table, scratch: Path, folder: Path, name: str) -> Record:
+    """Return the record with what the sensors said, and what that says of the GPU; unchanged where it is not kept."""
+    made, kept = scratch / "telemetry.npz", Path("telemetry") / f"{name}.npz"
+    cell = record.cell
+    # A launch that times nothing is not made again for noise.
+    noise = readings(table, cell.device, _steady_ns(scratch / SAMPLES)) if KINDS[cell.scenario.name].timed else {}
+    try:
+        sha256 = table.save(made)
+        (folder / kept).parent.mkdir(exist_ok=True)
+        _keep(made, folder / kept)
+    except OSError:
+        return replace(record, noise=noise)
+    return replace(record, telemetry=SamplesRef(kept.as_posix(), sha256, len(table)), noise=noise)
+
+
+def _steady_ns(samples: Path) -> tuple[int, int] | None:
+    """Return when the steady phase began and ended; ``None`` where the launch left no raw samples."""
+    try:
+        steady = Samples.load(samples).steady()
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
+    return (int(steady.start_ns.min()), int(steady.end_ns.max())) if len(steady) else None
 
 
 def _filed(record: Record, answer: jobs.LaunchAnswer, made: Path, folder: Path, name: str) -> Record:
@@ -234,7 +278,9 @@ def _filed(record: Record, answer: jobs.LaunchAnswer, made: Path, folder: Path, 
         accuracy=accuracy,
         agreement=answer.agreement,
         execution=answer.execution,
-        noise=answer.noise,
+        noise={**answer.noise, **record.noise},
+        trials=answer.trials,
+        loadgen=answer.loadgen,
     )
 
 

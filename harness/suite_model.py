@@ -29,7 +29,8 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from harness.errors import HarnessError
-from harness.settings import SettingError, settings
+from harness.scenarios import ASKED, KINDS, Kind
+from harness.settings import SettingError, did_you_mean, settings
 from harness.tasks.datasets import DataSpec
 from harness.vocabulary import (
     FORMAT_KERAS_FILE,
@@ -46,9 +47,7 @@ from harness.vocabulary import (
 
 T = TypeVar("T")
 
-ACCURACY, LATENCY, MEMORY, PROVE, THROUGHPUT = "accuracy", "latency", "memory", "prove", "throughput"
-ScenarioName = Literal["latency", "throughput", "memory", "accuracy", "prove"]
-SCENARIOS: tuple[ScenarioName, ...] = ("latency", "throughput", "memory", "accuracy")
+SCENARIOS = ("latency", "throughput", "memory", "accuracy")
 """What a suite asks for by default. ``prove`` is added by the plan."""
 
 
@@ -299,7 +298,7 @@ class AccuracyTarget(_Model):
     )
 
 
-def _problem(place: tuple[str, ...], message: str, hint: str = "") -> PydanticCustomError:
+def _problem(place: tuple[str | int, ...], message: str, hint: str = "") -> PydanticCustomError:
     """Return an error at a place below the value that is being validated."""
     return PydanticCustomError("suite", "{message}", {"message": message, "below": place, "hint": hint})
 
@@ -342,6 +341,46 @@ class Workload(_Model):
     accuracy: AccuracyTarget = Field(default_factory=AccuracyTarget, description="What accuracy must reach.")
 
 
+def _checked_scenario(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    kind = given.get("kind", name)
+    if not isinstance(kind, str) or kind not in ASKED:
+        key = "kind" if "kind" in given else ""
+        message = f"no scenario is called {kind!r}{did_you_mean(str(kind), ASKED)}"
+        hint = f"`kind` names one of: {', '.join(ASKED)}"
+        raise _problem((name, key) if key else (name,), message, hint)
+    if name in ASKED and kind != name:
+        raise _problem((name, "kind"), f"{name} is a scenario itself", "choose another name for it")
+    try:
+        checked = settings(KINDS[kind].settings, {key: value for key, value in given.items() if key != "kind"})
+    except SettingError as error:
+        raise _problem((name, error.key) if error.key else (name,), error.message, error.hint) from error
+    return {"kind": kind, **checked}
+
+
+def _as_cpus(value: object) -> object:
+    """Return the processors that a list of numbers and ranges means."""
+    parts = value if isinstance(value, (list, tuple)) else [value]
+    found: list[object] = []
+    for part in parts:
+        ends = re.fullmatch(r"(\d{1,5})-(\d{1,5})", part) if isinstance(part, str) else None
+        if ends is not None and int(ends[1]) <= int(ends[2]):
+            found += range(int(ends[1]), int(ends[2]) + 1)
+        else:
+            found.append(int(part) if isinstance(part, str) and re.fullmatch(r"\d{1,5}", part) else part)
+    try:
+        return tuple(sorted(set(found)))  # type: ignore[type-var]  # what cannot be sorted is no list of numbers
+    except TypeError:
+        return tuple(found)
+
+
+_NUMBER_OR_RANGE = [{"type": "integer"}, {"type": "string"}]
+Cpus = Annotated[
+    tuple[Annotated[int, Field(ge=0)], ...],
+    Field(min_length=1),
+    BeforeValidator(_as_cpus),
+    WithJsonSchema({"anyOf": [{"type": "array", "items": {"anyOf": _NUMBER_OR_RANGE}}, *_NUMBER_OR_RANGE]}),
+]
+
 TechniqueName = Literal["fusion", "precision", "tuning", "memory", "threads", "layout"]
 
 
@@ -372,7 +411,7 @@ class Selection(_Model):
     batch: Many[PositiveInt] | None = Field(None, description="Batch sizes.")
     threads: Many[PositiveInt | None] | None = Field(None, description="Thread counts.")
     streams: Many[PositiveInt | None] | None = Field(None, description="Stream counts.")
-    scenario: Many[ScenarioName] | None = Field(None, description="Scenarios.")
+    scenario: Many[Name] | None = Field(None, description="Scenarios, or names of `scenarios`.")
     configuration: Many[Name] | None = Field(None, description="Names of `configurations`, or `default`.")
 
     @field_validator("*", mode="before")
@@ -409,8 +448,11 @@ class Matrix(_Model):
     streams: Many[PositiveInt | None] = Field(
         (None,), description="Concurrent streams of the throughput scenario; null: what the runtime recommends."
     )
-    scenario: Many[ScenarioName] = Field(
-        SCENARIOS, description="What to measure; what was executed is proven besides, once per timed row."
+    scenario: Many[Name] = Field(
+        SCENARIOS,
+        description="What to measure: names of `scenarios`, or "
+        + ", ".join(f"`{name}`" for name in ASKED)
+        + "; what was executed is proven besides, once per timed row.",
     )
     configuration: Many[Name] | None = Field(
         None, description="Names of `configurations`, or `default`; absent: `default` and each that the engine has."
@@ -439,6 +481,18 @@ class Suite(_Model):
         description="`strict`: a row whose work did not run on the device and at the precision asked fails.",
     )
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="Of the order of launches and of drawn inputs.")
+    budget: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,5}(s|m|h)$")] | None = Field(
+        None,
+        description="Time for the launches, such as 30m: after two launches of each cell it is spent where intervals "
+        "are widest, and what was not measured is said. Absent: every launch of the preset is made.",
+    )
+    cpus: Cpus | None = Field(
+        None, description="Processors that launches are kept on, as a list of numbers or ranges, such as [0, '2-5']."
+    )
+    scenarios: dict[Name, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="Settings of scenarios, by scenario; or by a name of your own, with `kind` naming the scenario.",
+    )
     percentiles: Many[Percentile] | None = Field(
         None, description="What the report must be able to print; launches are lengthened for it. Absent: the preset's."
     )
@@ -460,6 +514,37 @@ class Suite(_Model):
         "cold", description="`cold`: runtimes compile afresh in every launch; `warm`: their own caches persist."
     )
     gate: dict[str, Any] = Field(default_factory=dict, description="Limits for `harness gate`.")
+
+    @field_validator("scenarios")
+    @classmethod
+    def _known_settings(cls, given: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        return {name: _checked_scenario(name, said) for name, said in given.items()}
+
+    @model_validator(mode="after")
+    def _known_scenarios(self) -> Suite:
+        known = dict.fromkeys((*ASKED, *self.scenarios))
+        entries: list[tuple[tuple[str | int, ...], Selection | Matrix]] = [(("matrix",), self.matrix)]
+        entries += [(("include", index), entry) for index, entry in enumerate(self.include)]
+        entries += [(("exclude", index), entry) for index, entry in enumerate(self.exclude)]
+        for place, entry in entries:
+            for name in entry.scenario or ():
+                if name not in known:
+                    message = f"no scenario is called {name!r}{did_you_mean(name, known)}"
+                    raise _problem((*place, "scenario"), message, f"there are: {', '.join(known)}")
+        return self
+
+    def scenario(self, name: str) -> tuple[Kind, dict[str, Any]]:
+        """Return the kind of a scenario that the matrix names, and every setting of it."""
+        said = self.scenarios.get(name, {"kind": name})
+        kind = KINDS[said["kind"]]
+        return kind, settings(kind.settings, {key: value for key, value in said.items() if key != "kind"})
+
+    @property
+    def budget_s(self) -> float | None:
+        """The budget in seconds."""
+        if self.budget is None:
+            return None
+        return int(self.budget[:-1]) * {"s": 1.0, "m": 60.0, "h": 3600.0}[self.budget[-1]]
 
     def resolved(self) -> dict[str, Any]:
         """Return everything the suite says as JSON-able data, defaults included; loads as an equal suite."""

@@ -148,10 +148,16 @@ class Source:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A way of driving a session, with its parameters; part of a cell's identity."""
+    """A way of driving a session, with its parameters; part of a cell's identity. ``title`` is a label."""
 
-    name: str
+    name: str  # a key of ``harness.scenarios.KINDS``
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    title: str = ""  # the suite's own name for these parameters; empty where it gives none
+
+    @property
+    def label(self) -> str:
+        """What readers know it by."""
+        return self.title or self.name
 
 
 @dataclass(frozen=True)
@@ -220,7 +226,7 @@ class Cell:
         configuration = f"+{self.configuration}" if self.configuration != "default" else ""
         engine = f"{self.engine}{environment}{configuration}"
         head = f"{self.workload}/{engine}/{self.precision.value}/{self.device}"
-        return f"{head}/b{self.batch}{threads}{streams}/{self.scenario.name}"
+        return f"{head}/b{self.batch}{threads}{streams}/{self.scenario.label}"
 
 
 # --- what happened -----------------------------------------------------------------------------------------------
@@ -295,7 +301,8 @@ class Timing:
     steady_iterations: int = 0
     steady_ns: int = 0  # from the first start to the last end of the steady phase
     streams: int = 1
-    stop_reason: str = ""  # precise | max_time | max_iterations
+    stop_reason: str = ""  # precise | max_time | max_iterations; of a search also max_trials | no_rate | backlog
+    median_ns: int = 0  # of the steady host→host latencies as they were taken; derived anew on read
 
 
 @dataclass(frozen=True)
@@ -316,6 +323,7 @@ class Memory:
     loaded_bytes: int
     first_bytes: int
     peak_bytes: int  # VmHWM after the steady phase
+    growth: tuple[tuple[int, int], ...] = ()  # (inferences done, resident bytes), where growth was watched
     method: str = "VmRSS and VmHWM of /proc/self/status"
 
 
@@ -338,6 +346,32 @@ class Accuracy:
     images: int
     per_image: SamplesRef | None = None
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One stretch of a ``server`` launch at one rate of arrivals; its rows of the samples follow each other."""
+
+    rate_hz: float  # queries per second, on average
+    seconds: float  # over which queries were due
+    offered: int  # queries that were due; those without a row were given up when the backlog had no end
+    first: int  # its first row
+    rows: int
+
+
+@dataclass(frozen=True)
+class LoadGenRun:
+    """What the official LoadGen said of one launch, in its own words and units."""
+
+    scenario: str  # SingleStream, MultiStream, Server or Offline
+    mode: str  # PerformanceOnly or AccuracyOnly
+    valid: bool  # its verdict
+    reasons: tuple[str, ...]  # why it is invalid
+    figures: Mapping[str, float]  # key of its summary → value
+    settings: Mapping[str, str]  # test parameters of its summary
+    official: bool  # whether durations and query counts were those of the official mlperf.conf
+    version: str
+    summary: str  # its text, whole
 
 
 class State(str, Enum):
@@ -393,6 +427,9 @@ class Record:
     accuracy: Accuracy | None = None
     agreement: Agreement | None = None
     noise: Mapping[str, NoiseReading] = field(default_factory=dict)
+    trials: tuple[Trial, ...] = ()  # of ``server``
+    loadgen: LoadGenRun | None = None  # of ``mlperf``
+    telemetry: SamplesRef | None = None  # what the machine's sensors said meanwhile, see ``harness.telemetry``
     inputs_hash: str | None = None
     inputs_count: int = 0
     log: str = ""  # path relative to the run folder

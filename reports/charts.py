@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
-from reports.model import Axis, BarChart, Chart, DotChart, ScatterChart, TailChart, TrackChart
+from reports.model import Axis, BarChart, Chart, DotChart, LineChart, ScatterChart, TailChart, TrackChart
 from reports.svg import TOKENS, settings
 from reports.text import clamp
 from reports.units import significant
@@ -44,6 +44,8 @@ _PLACES = (
 _TRACK_MARKERS = ("|", "o", "o", "D")
 _REACH = 2.5
 """How far, as a factor of the range of estimates, whiskers may stretch an axis; longer ones end in an arrow."""
+_MARKED = 24
+"""Points of a path that are marked one by one."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ def draw(chart: Chart, names: Sequence[RowName], canvas: Canvas) -> Figure:
             return _scatter(chart, names, canvas)
         if isinstance(chart, TailChart):
             return _tails(chart, names, canvas)
+        if isinstance(chart, LineChart):
+            return _paths(chart, names, canvas)
         if isinstance(chart, DotChart):
             return _dots(chart, names, canvas)
         if isinstance(chart, BarChart):
@@ -95,6 +99,8 @@ def items(chart: Chart) -> Sequence[Any]:
         return chart.spots
     if isinstance(chart, TailChart):
         return chart.curves
+    if isinstance(chart, LineChart):
+        return chart.paths
     if isinstance(chart, DotChart):
         return chart.dots
     return chart.bars if isinstance(chart, BarChart) else chart.tracks
@@ -189,7 +195,8 @@ def _mark(axes: Axes, x: float, y: float, name: RowName, gid: str, size: float =
     colour = TOKENS[f"series-{name.series}"]
     face = TOKENS["surface"] if name.doubted else colour
     marker = MARKERS[name.shape]
-    axes.plot([x], [y], marker=marker, ms=size, mfc=face, mec=colour, mew=1.7, ls="none", zorder=5, gid=gid)
+    style: dict[str, Any] = {"mfc": face, "mec": colour, "mew": 1.7, "ls": "none", "zorder": 5, "clip_on": False}
+    axes.plot([x], [y], marker=marker, ms=size, gid=gid, **style)
 
 
 # --- charts in the plane -----------------------------------------------------------------------------------------
@@ -272,6 +279,25 @@ def _tails(chart: TailChart, names: Sequence[RowName], canvas: Canvas) -> Figure
             if distances[index] < 0.2:
                 _mark(axes, xs[index], ys[index], name, gid, 6.5)
         _mark(axes, xs[-1], ys[-1], name, f"row:{curve.row}:dot", 8)
+    return figure
+
+
+def _paths(chart: LineChart, names: Sequence[RowName], canvas: Canvas) -> Figure:
+    figure, axes = _plane(canvas, canvas.plot - 60, 64 if not canvas.above else 52, 12)
+    rule = [] if chart.rule is None else [chart.rule]
+    xs, ys = ([point[way] for path in chart.paths for point in path.points] for way in (0, 1))
+    _scale(axes, "x", chart.x, _limits(xs, (), log=chart.x.log, from_zero=False), canvas)
+    _scale(axes, "y", chart.y, _limits([*ys, *rule], (), log=chart.y.log), canvas)
+    for level in rule:
+        axes.axhline(level, color=TOKENS["muted"], lw=1.4)
+    for path in chart.paths:
+        name, gid = names[path.row], f"row:{path.row}:"
+        along, up = zip(*path.points, strict=True)
+        axes.plot(along, up, color=TOKENS[f"series-{name.series}"], lw=1.8, ls=_DASHES[name.shape], gid=gid)
+        marked = path.points[:-1] if len(path.points) <= _MARKED else ()
+        for x, y in marked:
+            _mark(axes, x, y, name, gid, 6.5)
+        _mark(axes, *path.points[-1], name, f"row:{path.row}:dot", 8)
     return figure
 
 

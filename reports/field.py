@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from harness.vocabulary import FORMAT_TORCH_EXPORT, FORMAT_TORCH_MODULE, Precision
 from results.row import Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from reports.model import RowName
     from results.row import Interval, Row
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -100,3 +103,11 @@ def nothing(fields: Sequence[Field], scenario: str, words: str) -> str:
     """Return why a section is empty: ``words``, and whether that is because the suite never asked for it."""
     asked = any(scenario in row.outcomes for field in fields for _, row in field)
     return words if asked or not fields else f"{words} The suite does not ask for the scenario “{scenario}”."
+
+
+def grouped(found: Iterable[tuple[RowName, T]], key: Callable[[T], object]) -> list[list[tuple[RowName, T]]]:
+    """Return what rows have, in groups of equal ``key``, in the order of first sight."""
+    groups: dict[object, list[tuple[RowName, T]]] = {}
+    for name, each in found:
+        groups.setdefault(key(each), []).append((name, each))
+    return list(groups.values())

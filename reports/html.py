@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports import charts, svg
-from reports.model import BarChart, DotChart, ScatterChart, TailChart, TrackChart
+from reports.model import BarChart, DotChart, LineChart, ScatterChart, TailChart, TrackChart
 from reports.text import clamp, inert_json, showable
 
 if TYPE_CHECKING:
@@ -83,8 +83,9 @@ def _legend(chart: Chart, names: tuple[RowName, ...]) -> list[tuple[str, str, st
         second = [("level-0", "", chart.second)] if chart.second else []
         rule = [("level-0", "", chart.rule_label)] if chart.rule is not None else []
         return [*by_shape, *doubted, *second, *rule]
-    if isinstance(chart, TailChart):
-        return [(name.shape, f"s{name.series}{' hollow' if name.doubted else ''}", name.label) for name in shown]
+    if isinstance(chart, TailChart | LineChart):
+        rows = [(name.shape, f"s{name.series}{' hollow' if name.doubted else ''}", name.label) for name in shown]
+        return [*rows, *([("rule", "", chart.rule_label)] if isinstance(chart, LineChart) and chart.rule_label else [])]
     assert isinstance(chart, ScatterChart), "every kind of chart has a legend"
     engines = {name.engine: name.series for name in shown}
     by_engine = [("block", f"s{series}", clamp(engine, 40)) for engine, series in sorted(engines.items())]

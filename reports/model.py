@@ -203,7 +203,30 @@ class TrackChart:
     tracks: tuple[Track, ...]
 
 
-Chart = DotChart | ScatterChart | TailChart | BarChart | TrackChart
+@dataclass(frozen=True)
+class Path:
+    """Points of a row in the plane, joined in their order."""
+
+    row: int
+    points: tuple[tuple[float, float], ...]
+    tip: str
+
+
+@dataclass(frozen=True)
+class LineChart:
+    """How one quantity goes with another, one line per row."""
+
+    id: str
+    title: str
+    description: str
+    x: Axis
+    y: Axis
+    paths: tuple[Path, ...]
+    rule: float | None = None  # a reference level of y
+    rule_label: str = ""
+
+
+Chart = DotChart | ScatterChart | TailChart | BarChart | TrackChart | LineChart
 
 
 # --- the page ----------------------------------------------------------------------------------------------------
@@ -345,3 +368,4 @@ class View:
     method: Method
     downloads: Downloads
     facets: tuple[tuple[str, str, tuple[str, ...]], ...] = field(default=())  # (key, label, values)
+    notes: tuple[Tag, ...] = ()  # on the whole run: a word, and its sentence as the detail

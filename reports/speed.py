@@ -57,7 +57,7 @@ def _latency_panel(field: Field) -> Panel | None:
         return None
     scale = units.durations([measured.host_to_host.estimate for _, measured in pairs])
     values = [measured.host_to_host.estimate / scale.divisor for _, measured in pairs]
-    axis = _axis(f"median latency, {scale.unit}", values)
+    axis = axis_of(f"median latency, {scale.unit}", values)
     dots = [
         Dot(
             row=name.index,
@@ -90,7 +90,7 @@ def _latency_table(field: Field, pairs: list[tuple[RowName, Latency]], scale: Sc
     columns = (
         Column("median", unit, hint="host→host, 95 % interval over launches"),
         Column("against fastest", "×", hint="ratio of latencies; “not ranked”: see Coverage for the reason"),
-        *(Column(_percent(q), unit, hint="95 % interval; only with enough effective samples") for q in asked),
+        *(Column(percentile(q), unit, hint="95 % interval; only with enough effective samples") for q in asked),
         Column("min", unit),
         Column("max", unit),
         Column("bind", unit, hint="copying the input in"),
@@ -105,7 +105,7 @@ def _latency_table(field: Field, pairs: list[tuple[RowName, Latency]], scale: Sc
         values = (
             estimated(measured.host_to_host, scale),
             Value("1.00", 1.0, "fastest") if name.variant_id in field.standing.best[:1] else _against(against),
-            *(_quantile(quantiles.get(q), scale) for q in asked),
+            *(quantiled(quantiles.get(q), scale) for q in asked),
             Value(scale.number(measured.minimum_ns), measured.minimum_ns),
             Value(scale.number(measured.maximum_ns), measured.maximum_ns),
             *(
@@ -128,7 +128,8 @@ def _against(interval: Interval | None) -> Value:
     return Value(units.significant(interval.estimate), interval.estimate, units.PLAIN.bounds(interval))
 
 
-def _quantile(quantile: Quantile | None, scale: Scale) -> Value:
+def quantiled(quantile: Quantile | None, scale: Scale) -> Value:
+    """Return a quantile with its bounds aside, or that the sample is too small for it."""
     if quantile is None:
         return Value(units.MISSING)
     if quantile.value_ns is None:
@@ -174,7 +175,7 @@ def _tail_panel(field: Field) -> Panel | None:
         id=f"tails-{field.anchor}",
         title="Share of inferences slower than a latency",
         description=f"Exceedance of {counted(len(curves), 'row')}. Quantiles and extremes stand in the latency table.",
-        x=_axis(f"latency, {scale.unit}", values),
+        x=axis_of(f"latency, {scale.unit}", values),
         curves=curves,
     )
     notes = (f"The {len(drawn)} fastest of {len(pairs)} rows are drawn.",) if len(drawn) < len(pairs) else ()
@@ -216,7 +217,7 @@ def _throughput_panel(field: Field) -> Panel | None:
         title="Throughput",
         description=f"{counted(len(dots), 'row')}, highest first, with 95 % intervals over launches. "
         "The table below holds the same numbers.",
-        axis=_axis("items per second", [dot.value for dot in dots]),
+        axis=axis_of("items per second", [dot.value for dot in dots]),
         dots=tuple(dots),
     )
     columns = (Column("throughput", "items/s"), Column("streams"), Column("batch"), Column("launches"))
@@ -247,11 +248,13 @@ def drawn_of(rows: int) -> tuple[str, ...]:
     return (f"The chart has the first {DRAWN} of {rows} rows; the table has all.",) if rows > DRAWN else ()
 
 
-def _axis(title: str, values: Sequence[float]) -> Axis:
+def axis_of(title: str, values: Sequence[float]) -> Axis:
+    """Return an axis that is logarithmic where the values are far apart."""
     positive = [value for value in values if value > 0]
     log = len(positive) > 1 and max(positive) / min(positive) >= _LOG_FROM
     return Axis(f"{title}, log scale" if log else title, log)
 
 
-def _percent(q: float) -> str:
+def percentile(q: float) -> str:
+    """Return ``p99`` for 0.99 and ``p99.9`` for 0.999."""
     return f"p{units.significant(q * 100, 5).rstrip('0').rstrip('.')}"

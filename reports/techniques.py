@@ -201,16 +201,8 @@ def _ratio(interval: Interval | None) -> Value:
 def _bytes(interval: Interval | None, scale: Scale) -> Value:
     if interval is None:
         return Value(units.MISSING)
-    text, bounds = _signed(interval, scale)
+    text, bounds = units.signed(interval, scale)
     return Value(text, interval.estimate, bounds)
-
-
-def _signed(interval: Interval, scale: Scale) -> tuple[str, str]:
-    """Return a difference with its sign, and its bounds with theirs, all with the decimals of the widest."""
-    known = [value / scale.divisor for value in (interval.estimate, interval.low, interval.high) if value is not None]
-    places = units.decimals(max(known, key=abs))
-    shown = [units.fixed(value, places, signed=True) for value in known]
-    return shown[0], f"[{shown[1]}, {shown[2]}]" if len(shown) == 3 else ""
 
 
 def _points(points: Points | None) -> Value:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from results.driven import Share
     from results.row import Interval
 
 MISSING = "—"
@@ -103,6 +104,28 @@ def change_in_points(estimate: float, low: float, high: float) -> tuple[str, str
     places = 1 if max(abs(estimate), abs(low), abs(high)) >= 0.01 else 2
     shown = [fixed(value * 100, places, signed=True) for value in (estimate, low, high)]
     return shown[0], f"[{shown[1]}, {shown[2]}]"
+
+
+def percent(share: Share) -> tuple[str, str]:
+    """Return a share in percent and its interval, ``("0.12", "[0.05, 0.21]")``; one-sided where it is none or all.
+
+    Only nothing reads 0 and only all reads 100: what is left to the nearer end keeps two significant digits.
+    """
+    value, low, high = (100 * part for part in (share.estimate, share.low, share.high))
+    if share.count == 0:
+        return "0", f"≤ {significant(high)}"
+    if share.count == share.of:
+        return "100", f"≥ {fixed(low, decimals(100 - low, 2))}"
+    places = max(decimals(value), decimals(100 - value, 2))
+    return fixed(value, places), f"[{fixed(low, places)}, {fixed(high, places)}]"
+
+
+def signed(interval: Interval, scale: Scale) -> tuple[str, str]:
+    """Return a difference with its sign, and its bounds with theirs, all with the decimals of the widest."""
+    known = [value / scale.divisor for value in (interval.estimate, interval.low, interval.high) if value is not None]
+    places = decimals(max(known, key=abs))
+    shown = [fixed(value, places, signed=True) for value in known]
+    return shown[0], f"[{shown[1]}, {shown[2]}]" if len(shown) == 3 else ""
 
 
 def _best(scales: tuple[Scale, ...], values: Iterable[float | None]) -> Scale:

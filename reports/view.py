@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from reports import execution, footprint, pareto, speed
+from reports import energy, execution, footprint, pareto, scenarios, speed
 from reports.coverage import coverage
 from reports.downloads import downloads
 from reports.field import fields
 from reports.method import launches_phrase, machine, method
 from reports.model import View
 from reports.names import named, ordered
+from reports.steadiness import Steadiness, notes
 from reports.text import clamp
 from reports.verdict import caveats, verdict
 from results.techniques import effects, settings
@@ -32,12 +33,13 @@ def build(
     *,
     records: int = 0,
     logs: Mapping[str, str] | None = None,
+    steadiness: Steadiness | None = None,
 ) -> View:
     """Return the view of one run.
 
     ``records`` is the number of launches on record; ``logs`` maps a cell id to the path of its log relative to the
-    folder that the page will lie in (a path that leads out of it is left out). Keys that the manifest lacks are left
-    out of the page.
+    folder that the page will lie in (a path that leads out of it is left out); ``steadiness`` is what is known of the
+    machine over the run. Keys that the manifest lacks are left out of the page.
     """
     sequence = ordered(rows, standings)
     names = named(sequence, standings)
@@ -69,14 +71,17 @@ def build(
             speed.latency(groups),
             speed.tails(groups),
             speed.throughput(groups),
+            *scenarios.under_load(groups),
             footprint.cold_start(groups),
             footprint.memory(groups),
+            *energy.energy(groups),
             execution.what_the_engine_did(groups, given),
         ),
         particulars=tuple(execution.particulars(name, row, given, labels) for group in groups for name, row in group),
         coverage=coverage(groups, logs or {}),
         method=method(manifest, groups, records),
         downloads=downloads(str(manifest.get("run_id", "")), sequence),
+        notes=notes(steadiness or Steadiness()),
         facets=tuple(
             (key, label, tuple(dict.fromkeys(str(getattr(name, key)) for name in names)))
             for key, label in (

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness import proof
 from harness.vocabulary import Failed, Finding, Level, Skipped, State, Unknowable
+from results.scenarios.energy import throttled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,7 +70,7 @@ def _precision(evidence: Evidence) -> Iterator[Finding]:
 
 def _proof(evidence: Evidence) -> Iterator[Finding]:
     row = evidence.row
-    if row.latency is None and row.throughput is None:
+    if not row.timed:
         return
     if row.execution is None:
         outcome = row.outcomes.get("prove")
@@ -84,10 +85,15 @@ def _proof(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _threads(evidence: Evidence) -> Iterator[Finding]:
-    execution, asked = evidence.row.execution, evidence.row.cell.threads
-    if execution is None or asked is None or isinstance(execution.threads, Unknowable) or execution.threads == asked:
+    execution, cell = evidence.row.execution, evidence.row.cell
+    if execution is None or isinstance(execution.threads, Unknowable):
         return
-    yield Finding("other-threads", f"ran with {execution.threads} threads, {asked} were asked")
+    if cell.threads is not None and execution.threads != cell.threads:
+        yield Finding("other-threads", f"ran with {execution.threads} threads, {cell.threads} were asked")
+    kept = cell.scenario.parameters.get("cpus") or ()
+    if kept and execution.threads > len(kept):
+        message = f"{execution.threads} threads on {len(kept)} processors: they wait for each other"
+        yield Finding("oversubscribed", message)
 
 
 def _emulated(evidence: Evidence) -> Iterator[Finding]:
@@ -104,6 +110,16 @@ def _noise(evidence: Evidence) -> Iterator[Finding]:
             names = ", ".join(sorted(set().union(*bad))).replace("_", " ")
             message = f"{noisy} of {len(bad)} {_scenario(history)} launches were noisy: {names}"
             yield Finding("noisy", message)
+
+
+def _throttling(evidence: Evidence) -> Iterator[Finding]:
+    for history in _timed(evidence):
+        seen = throttled(history.completed)
+        if seen:
+            count = len({each.launch for each in seen})
+            causes = "; ".join(dict.fromkeys(each.cause for each in seen))
+            message = f"{count} of {len(history.completed)} {_scenario(history)} launches were throttled: {causes}"
+            yield Finding("throttled", message)
 
 
 def _steadiness(evidence: Evidence) -> Iterator[Finding]:
@@ -132,6 +148,15 @@ def _replication(evidence: Evidence) -> Iterator[Finding]:
             yield Finding("incomplete", f"{missing} of {total} {_scenario(history)} launches were not run")
         if history.retried:
             yield Finding("retried", f"{history.retried} of {total} {_scenario(history)} launches were retried")
+
+
+def _growth(evidence: Evidence) -> Iterator[Finding]:
+    growth = evidence.row.growth
+    if growth is not None and growth.leaks:
+        found = growth.bytes_per_inference
+        bounds = "" if found.low is None or found.high is None else f" [{found.low:,.0f}, {found.high:,.0f}]"
+        message = f"memory grows by {found.estimate:,.0f}{bounds} bytes with every inference"
+        yield Finding("leak", f"{message}, over {growth.inferences:,}")
 
 
 def _overlap(evidence: Evidence) -> Iterator[Finding]:
@@ -200,7 +225,9 @@ CHECKS: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     _emulated,
     _replication,
     _noise,
+    _throttling,
     _steadiness,
+    _growth,
     _overhead,
     _inputs,
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from harness.errors import StoreError
 from harness.measure.samples import Samples
 from harness.ports import INTERRUPTED
+from harness.scenarios import KINDS
 from harness.vocabulary import Completed, Failed, PlannedCell, Skipped, Stage
 from results.statistics import steady_segment
 
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     from harness.vocabulary import Outcome, Record
     from results.store import RunStore
 
-TIMED = frozenset({"latency", "throughput"})
+TIMED = frozenset(name for name, kind in KINDS.items() if kind.timed)
 """Scenarios whose launches leave raw samples."""
+SETTLING = frozenset({"latency", "sentinel", "throughput", "end_to_end"})
+"""Those of them that are one closed loop, of which what precedes the last level is warm-up."""
 
 NOT_RUN = Skipped("not run: the run was interrupted", "resume the run")
 LOST = Failed(
@@ -31,7 +34,10 @@ LOST = Failed(
 
 @dataclass(frozen=True)
 class Measured:
-    """One completed launch with the samples of its last level: what came before it is warm-up (PELT)."""
+    """One completed launch with its samples.
+
+    Of a closed loop they are those of the last level, what came before it being warm-up (PELT); else all of them.
+    """
 
     record: Record
     samples: Samples
@@ -122,7 +128,10 @@ def _that_counts(tries: Sequence[Record]) -> Record:
 def _measured(store: RunStore, record: Record) -> Measured:
     if record.samples is None:
         raise StoreError("the launch completed without samples", "the worker is at fault: report it with the log")
-    steady = store.samples(record.samples).steady()
+    samples = store.samples(record.samples)
+    if record.cell.scenario.name not in SETTLING:
+        return Measured(record, samples, unsteady=False)
+    steady = samples.steady()
     if not len(steady):
         raise StoreError(f"{record.samples.path} holds no steady sample", "the worker is at fault: report it")
     steady = _rows(steady, steady.start_ns.argsort(kind="stable"))  # streams are stored one after the other

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from harness.vocabulary import Agreement, Artifact, Cell, Execution, Finding, NoiseReading, Outcome
     from results.certificate import Certificate
+    from results.driven import Camera, EndToEnd, Energy, Growth, LoadGenResult, Server, Soak
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,13 @@ class Row:
     cold_start: ColdStart | None = None
     memory: MemoryUse | None = None
     accuracy: AccuracyResult | None = None
+    end_to_end: EndToEnd | None = None
+    servers: tuple[Server, ...] = ()
+    cameras: tuple[Camera, ...] = ()
+    soaks: tuple[Soak, ...] = ()
+    growth: Growth | None = None
+    loadgen: tuple[LoadGenResult, ...] = ()
+    energy: tuple[Energy, ...] = ()
     agreement: Agreement | None = None
     execution: Execution | None = None
     artifact: Artifact | None = None
@@ -132,6 +140,12 @@ class Row:
     noise: Mapping[str, NoiseReading] = field(default_factory=dict)  # the worst reading per detector
     findings: tuple[Finding, ...] = ()
     certificate: Certificate | None = None  # None: no launch completed
+
+    @property
+    def timed(self) -> bool:
+        """Whether anything of it was timed."""
+        alone = (self.latency, self.throughput, self.end_to_end)
+        return any((*(each is not None for each in alone), self.servers, self.cameras, self.soaks, self.loadgen))
 
     @property
     def ranked(self) -> bool:

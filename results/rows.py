@@ -14,6 +14,13 @@ from results.findings import Evidence, findings
 from results.launches import CellHistory, histories
 from results.measures import cold_start, latency, memory_use, throughput, worst_noise
 from results.row import Row
+from results.scenarios.camera import camera
+from results.scenarios.end_to_end import end_to_end
+from results.scenarios.energy import energy
+from results.scenarios.growth import growth
+from results.scenarios.loadgen import loadgen
+from results.scenarios.server import server
+from results.scenarios.soak import soak
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +30,7 @@ if TYPE_CHECKING:
     from results.store import RunStore
 
 _WORST = (Failed, Skipped, Completed)
+SENTINEL = "sentinel"
 
 
 def rows(store: RunStore, target: float = TARGET) -> tuple[Row, ...]:
@@ -33,16 +41,18 @@ def rows(store: RunStore, target: float = TARGET) -> tuple[Row, ...]:
     """
     by_variant: dict[str, list[CellHistory]] = defaultdict(list)
     for history in histories(store):
+        if _is(history, SENTINEL):
+            continue  # it watches the machine, and is no measurement of its row
         by_variant[history.planned.cell.variant_id].append(history)
     labels = _labels({key: group[0].planned.cell for key, group in by_variant.items()})
-    drafts = [_draft(key, group, labels[key]) for key, group in by_variant.items()]
+    drafts = [_draft(store, group, labels[key]) for key, group in by_variant.items()]
     judged = _with_accuracy(store, _certified(store, drafts, by_variant), by_variant, target)
     return tuple(
         replace(row, findings=findings(_evidence(store.manifest, row, by_variant[row.variant_id]))) for row in judged
     )
 
 
-def _draft(variant_id: str, group: Sequence[CellHistory], label: str) -> Row:
+def _draft(store: RunStore, group: Sequence[CellHistory], label: str) -> Row:
     """Return a row without accuracy and findings."""
     by_scenario: dict[str, list[CellHistory]] = defaultdict(list)
     for history in group:
@@ -53,10 +63,12 @@ def _draft(variant_id: str, group: Sequence[CellHistory], label: str) -> Row:
     shown = {"latency": timed, "throughput": fastest[1] if fastest else None}
     cells = {name: shown.get(name) or among[0] for name, among in by_scenario.items() if among}
     records = [record for history in group for record in history.records]
+    remembered = [record for history in by_scenario["memory"] for record in history.completed]
     completed = [record for history in group for record in history.completed]
-    watched = timed or (fastest[1] if fastest else None)
+    watched = timed or next((h for h in group if h.measured), None)
+    driven = [history for history in group if history.measured]
     return Row(
-        variant_id=variant_id,
+        variant_id=group[0].planned.cell.variant_id,
         cell=(cells.get("latency") or group[0]).planned.cell,
         label=label,
         outcomes={name: _worst(among) for name, among in by_scenario.items() if among},
@@ -64,13 +76,24 @@ def _draft(variant_id: str, group: Sequence[CellHistory], label: str) -> Row:
         latency=latency(timed.measured, timed.planned.percentiles) if timed else None,
         throughput=fastest[0] if fastest else None,
         cold_start=cold_start(timed.completed) if timed else None,
-        memory=memory_use([record for history in by_scenario["memory"] for record in history.completed]),
+        memory=memory_use(remembered),
+        end_to_end=next((end_to_end(h.measured, h.planned.percentiles) for h in driven if _is(h, "end_to_end")), None),
+        servers=tuple(server(history.measured) for history in driven if _is(history, "server")),
+        cameras=tuple(camera(history.measured) for history in driven if _is(history, "camera")),
+        soaks=tuple(soak(history.measured) for history in driven if _is(history, "soak")),
+        growth=growth(remembered),
+        loadgen=tuple(result for history in driven if _is(history, "mlperf") for result in loadgen(history.measured)),
+        energy=energy(watched.measured, store.arrays, _at(store.manifest, "telemetry", "absent")) if watched else (),
         agreement=_agreement(completed),
         execution=next((r.execution for r in reversed(completed) if r.execution is not None), None),
         artifact=next((r.artifact for r in reversed(records) if r.artifact is not None), None),
         versions={name: version for record in records for name, version in record.versions.items()},
         noise=worst_noise(watched.completed) if watched else {},
     )
+
+
+def _is(history: CellHistory, kind: str) -> bool:
+    return history.planned.cell.scenario.name == kind
 
 
 def _certified(store: RunStore, drafts: Sequence[Row], by_variant: Mapping[str, Sequence[CellHistory]]) -> list[Row]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import ruptures
-from scipy import stats
+from scipy import special
 
 from harness.statistics import (
     CONFIDENCE,
@@ -50,7 +50,7 @@ class LogRatio:
         """Return the two-sided t interval of the ratio; 0.90 is the one that an equivalence test (TOST) asks."""
         if self.standard_error is None:
             return None
-        reach = float(stats.t.ppf((1 + confidence) / 2, self.degrees)) * self.standard_error
+        reach = _reach(confidence, self.degrees) * self.standard_error
         return self.estimate * math.exp(-reach), self.estimate * math.exp(reach)
 
     def p_above(self, ratio: float = 1.0) -> float:
@@ -66,7 +66,7 @@ class LogRatio:
             return 1.0
         if self.standard_error == 0:
             return 0.0 if excess > 0 else 1.0
-        return float(stats.t.sf(excess / self.standard_error, self.degrees))
+        return float(special.stdtr(self.degrees, -excess / self.standard_error))
 
 
 def launch_interval(medians_ns: Sequence[float] | np.ndarray, confidence: float = CONFIDENCE) -> Interval:
@@ -186,8 +186,8 @@ def steady_segment(latencies_ns: np.ndarray) -> tuple[int, bool]:
 
     ``latencies_ns``: (n,) in order of time. PELT with the L1 cost (Killick et al., JASA 107, 2012; ruptures) on the
     medians of at most 64 bins of log latency. The penalty is in units of the noise of one bin, read from the
-    differences of neighbours, which a few steps hardly move. Levels within 1 % are one. Fewer than 20 samples are one
-    level.
+    differences of neighbours, which a few steps hardly move, and raised by what these hide where samples depend on each
+    other. Levels within 1 % are one. Fewer than 20 samples are one level.
     """
     n = len(latencies_ns)
     if n < 20:
@@ -198,9 +198,9 @@ def steady_segment(latencies_ns: np.ndarray) -> tuple[int, bool]:
     offset = n - count * width
     logs = np.log(np.maximum(np.asarray(latencies_ns, dtype=np.float64), 1.0))
     binned = np.median(logs[offset:].reshape(count, width), axis=1)
-    noise = float(np.median(np.abs(np.diff(binned)))) / math.sqrt(2)
+    noise = float(np.median(np.abs(np.diff(binned)))) / math.sqrt(2) * _hidden(_dependence(logs), width)
     penalty = _PENALTY * max(noise, _ALIKE / 4) * math.log(count)
-    ends = ruptures.Pelt(custom_cost=_MedianCost(binned.tolist()), jump=1).fit(binned).predict(pen=penalty)
+    ends = ruptures.Pelt(custom_cost=MedianCost(binned.tolist()), jump=1).fit(binned).predict(pen=penalty)
     starts = [0, *ends[:-1]]
     levels = [float(np.median(binned[start:end])) for start, end in zip(starts, ends, strict=True)]
     # Held against the last level itself: held against its neighbour, a slow drift would pass as one level.
@@ -225,7 +225,30 @@ def thin_tail(samples: np.ndarray, points: int = _TAIL_POINTS) -> tuple[tuple[fl
     return tuple((float(value), float(share)) for value, share in zip(values, shares, strict=True) if share > 0)
 
 
-class _MedianCost(ruptures.base.BaseCost):  # type: ignore[misc]  # ruptures has no type information
+def _dependence(values: np.ndarray) -> float:
+    """Return the correlation of neighbours as of an AR(1) process, from 0 to 0.8, whatever steps there are.
+
+    Differences over two places vary 1 + rho times as much as those over one: level and spread cancel, and the trimmed
+    means leave out a tenth, which steps and outliers are in.
+    """
+    near, far = (np.sort(np.abs(values[lag:] - values[:-lag])) for lag in (1, 2))
+    one, two = (float(distances[: int(0.9 * len(distances))].mean()) for distances in (near, far))
+    return min(max((two / one) ** 2 - 1, 0.0), 0.8) if one > 0 else 0.0
+
+
+def _hidden(rho: float, width: int) -> float:
+    """Return by how much a level's noise exceeds what neighbouring bins of ``width`` samples of AR(1) differ by.
+
+    The ratio of two standard deviations of a bin's mean: of the long run, (1 + rho) / ((1 - rho) width), and of what
+    two neighbours do not share, from the covariances rho^k; in units of the process's own.
+    """
+    long_run = (1 + rho) / (1 - rho) / width
+    shared = (1 - rho**width) / (1 - rho) / width
+    own = long_run - 2 * rho / (1 - rho) / width * shared
+    return math.sqrt(long_run / (own - rho * shared**2))
+
+
+class MedianCost(ruptures.base.BaseCost):  # type: ignore[misc]  # ruptures has no type information
     """Sum of absolute deviations from the median of each segment, worked out once for all segments."""
 
     model = "l1"
@@ -235,7 +258,7 @@ class _MedianCost(ruptures.base.BaseCost):  # type: ignore[misc]  # ruptures has
         self.signal = np.asarray(levels).reshape(-1, 1)
         self._costs = [_costs_from(levels[start:]) for start in range(len(levels))]
 
-    def fit(self, signal: np.ndarray) -> _MedianCost:
+    def fit(self, signal: np.ndarray) -> MedianCost:
         """Do nothing: the levels were given at the start."""
         del signal
         return self
@@ -246,13 +269,15 @@ class _MedianCost(ruptures.base.BaseCost):  # type: ignore[misc]  # ruptures has
 
 
 def _costs_from(levels: Sequence[float]) -> list[float]:
-    """Return the cost of every prefix of ``levels``."""
+    """Return the cost of every prefix of ``levels``: one more adds how far it lies from the medians so far."""
     ordered: list[float] = []
-    costs = []
+    costs, cost = [], 0.0
     for level in levels:
+        count = len(ordered)
+        if count:
+            cost += max(ordered[(count - 1) // 2] - level, level - ordered[count // 2], 0.0)
         bisect.insort(ordered, level)
-        half = len(ordered) // 2
-        costs.append(sum(ordered[-half:]) - sum(ordered[:half]) if half else 0.0)
+        costs.append(cost)
     return costs
 
 
@@ -263,7 +288,7 @@ def _p_slower(best: Mapping[int, float], other: Mapping[int, float]) -> float:
 
 
 def _log_ratio(estimate: float, error: float, degrees: float, confidence: float) -> LogRatio:
-    reach = float(stats.t.ppf((1 + confidence) / 2, degrees)) * error
+    reach = _reach(confidence, degrees) * error
     return LogRatio(math.exp(estimate), math.exp(estimate - reach), math.exp(estimate + reach), error, degrees)
 
 
@@ -271,7 +296,12 @@ def _student(values: np.ndarray, confidence: float) -> tuple[float, float | None
     if len(values) < 2:
         return float(values.mean()), None
     error = float(values.std(ddof=1)) / math.sqrt(len(values))
-    return float(values.mean()), float(stats.t.ppf((1 + confidence) / 2, len(values) - 1)) * error
+    return float(values.mean()), _reach(confidence, len(values) - 1) * error
+
+
+def _reach(confidence: float, degrees: float) -> float:
+    """Return how many standard errors a two-sided t interval reaches to either side."""
+    return float(special.stdtrit(degrees, (1 + confidence) / 2))
 
 
 def _values(given: Sequence[float] | np.ndarray) -> np.ndarray:

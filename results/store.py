@@ -334,6 +334,8 @@ def now() -> str:
 def _references(record: Record) -> Iterator[SamplesRef]:
     if record.samples is not None:
         yield record.samples
+    if record.telemetry is not None:
+        yield record.telemetry
     if record.accuracy is not None and record.accuracy.per_image is not None:
         yield record.accuracy.per_image
 

@@ -11,18 +11,20 @@ import pandas as pd
 
 from harness.codec import encode
 from harness.vocabulary import Completed, Failed
+from results.driven_columns import driven, interval, scaled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.vocabulary import Outcome
-    from results.row import Interval, Row
+    from results.row import Row
 
 SCENARIOS = ("latency", "throughput", "memory", "accuracy", "prove")
-"""Scenarios with an outcome column of their own, whether or not the run has them."""
-
+"""Scenarios with an outcome column of their own, whether or not the run has them; others have one where it does."""
 
 _INTEGERS = {"batch", "threads", "latency_launches", "latency_iterations", "throughput_streams", "accuracy_images"}
+_COUNTS = ("_iterations", "_launches", "_streams", "_frames", "_missed", "_dropped", "_overruns", "_inferences")
+_WORDS = ("_outcome", "_verdict", "_status", "_name", "_counter", "_unavailable")
 _TEXTS = {
     *("workload", "engine", "environment", "configuration", "precision", "device", "options", "engine_version"),
     *("findings", "accuracy_metric", "accuracy_reference", "accuracy_verdict", "certificate_sha256", "variant_id"),
@@ -30,7 +32,7 @@ _TEXTS = {
 
 
 def frame(rows: Sequence[Row]) -> pd.DataFrame:
-    """Return one line per row, in their order; columns depend on the rows only through their quantiles.
+    """Return one line per row, in their order; columns depend on the rows through quantiles and scenarios alone.
 
     Columns have nullable types: what was not measured is ``pd.NA``, never zero and never NaN.
     """
@@ -64,11 +66,11 @@ def to_json(rows: Sequence[Row]) -> str:
 
 
 def _type(column: str) -> str:
-    if column in _INTEGERS:
+    if column in _INTEGERS or column.endswith(_COUNTS):
         return "Int64"
-    if column == "ranked":
+    if column == "ranked" or column.endswith(("_leaks", "_valid")):
         return "boolean"
-    return "string" if column in _TEXTS or column.endswith("_outcome") else "Float64"
+    return "string" if column in _TEXTS or column.endswith(_WORDS) else "Float64"
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:
@@ -92,12 +94,14 @@ def _line(row: Row) -> dict[str, Any]:
         "engine_version": row.versions.get(cell.engine),
         "ranked": row.ranked,
         **{f"{name}_outcome": _outcome(row.outcomes.get(name)) for name in SCENARIOS},
+        **_driven_outcomes(row),
         **_latency(row),
-        **_interval("throughput_items_per_s", row.throughput.items_per_s if row.throughput else None),
+        **interval("throughput_items_per_s", row.throughput.items_per_s if row.throughput else None),
         "throughput_streams": row.throughput.streams if row.throughput else None,
         **_cold_start(row),
         **_memory(row),
         **_accuracy(row),
+        **driven(row),
         "artifact_mib": row.artifact.size_bytes / (1 << 20) if row.artifact else None,
         "findings": "; ".join(f"{finding.kind}: {finding.message}" for finding in row.findings) or None,
         "certificate_sha256": row.certificate.digest if row.certificate else None,
@@ -105,35 +109,41 @@ def _line(row: Row) -> dict[str, Any]:
     }
 
 
+def _driven_outcomes(row: Row) -> dict[str, str | None]:
+    """Return those of the scenarios without a column of their own; LoadGen's does not bear the benchmark's name."""
+    others = {name: outcome for name, outcome in row.outcomes.items() if name not in SCENARIOS}
+    return {f"{'loadgen' if name == 'mlperf' else name}_outcome": _outcome(outcome) for name, outcome in others.items()}
+
+
 def _latency(row: Row) -> dict[str, Any]:
     found = row.latency
     columns = {
-        **_interval("latency_ms", found.host_to_host if found else None, 1e-6),
+        **interval("latency_ms", found.host_to_host if found else None, 1e-6),
         "latency_launches": found.host_to_host.launches if found else None,
         "latency_iterations": found.iterations if found else None,
-        "compute_ms": _scaled(found.compute.estimate if found else None, 1e-6),
-        "latency_mean_ms": _scaled(found.mean_ns if found else None, 1e-6),
-        "latency_min_ms": _scaled(found.minimum_ns if found else None, 1e-6),
-        "latency_max_ms": _scaled(found.maximum_ns if found else None, 1e-6),
+        "compute_ms": scaled(found.compute.estimate if found else None, 1e-6),
+        "latency_mean_ms": scaled(found.mean_ns if found else None, 1e-6),
+        "latency_min_ms": scaled(found.minimum_ns if found else None, 1e-6),
+        "latency_max_ms": scaled(found.maximum_ns if found else None, 1e-6),
     }
     for quantile in found.quantiles if found else ():
-        columns[f"latency_p{100 * quantile.q:g}_ms"] = _scaled(quantile.value_ns, 1e-6)
+        columns[f"latency_p{100 * quantile.q:g}_ms"] = scaled(quantile.value_ns, 1e-6)
     return columns
 
 
 def _cold_start(row: Row) -> dict[str, Any]:
     found = row.cold_start
     return {
-        "import_ms": _scaled(found.imported.estimate if found else None, 1e-6),
-        "load_ms": _scaled(found.load.estimate if found else None, 1e-6),
-        "first_inference_ms": _scaled(found.first.estimate if found else None, 1e-6),
+        "import_ms": scaled(found.imported.estimate if found else None, 1e-6),
+        "load_ms": scaled(found.load.estimate if found else None, 1e-6),
+        "first_inference_ms": scaled(found.first.estimate if found else None, 1e-6),
     }
 
 
 def _memory(row: Row) -> dict[str, Any]:
     found = row.memory
     names = ("baseline", "imported", "loaded", "first", "peak")
-    return {f"memory_{name}_mib": _scaled(getattr(found, name, None), 1 / (1 << 20)) for name in names}
+    return {f"memory_{name}_mib": scaled(getattr(found, name, None), 1 / (1 << 20)) for name in names}
 
 
 def _accuracy(row: Row) -> dict[str, Any]:
@@ -150,18 +160,6 @@ def _accuracy(row: Row) -> dict[str, Any]:
         "accuracy_verdict": found.verdict if found else None,
         "agreement_cosine": row.agreement.cosine if row.agreement else None,
     }
-
-
-def _interval(name: str, interval: Interval | None, factor: float = 1.0) -> dict[str, float | None]:
-    return {
-        name: _scaled(interval.estimate if interval else None, factor),
-        f"{name}_low": _scaled(interval.low if interval else None, factor),
-        f"{name}_high": _scaled(interval.high if interval else None, factor),
-    }
-
-
-def _scaled(value: float | None, factor: float) -> float | None:
-    return None if value is None else value * factor
 
 
 def _outcome(outcome: Outcome | None) -> str | None:

@@ -171,7 +171,7 @@ def _file_differences(subject: Subject) -> Iterator[str]:
             if not _belongs(record, ref):
                 yield f"the record of {_called(record)} names {ref.path}, which is of another launch"
             try:
-                held = len(subject.store.samples(ref)) if ref is record.samples else len(subject.store.arrays(ref))
+                held = _rows_held(subject, record, ref)
             except HarnessError as error:
                 yield error.message
                 continue
@@ -181,7 +181,15 @@ def _file_differences(subject: Subject) -> Iterator[str]:
 
 def _references(record: Record) -> tuple[SamplesRef, ...]:
     per_image = record.accuracy.per_image if record.accuracy is not None else None
-    return tuple(ref for ref in (record.samples, per_image) if ref is not None)
+    return tuple(ref for ref in (record.samples, per_image, record.telemetry) if ref is not None)
+
+
+def _rows_held(subject: Subject, record: Record, ref: SamplesRef) -> int:
+    """Return how many rows a file holds: samples, times of the sensors, or images. Raises ``HarnessError``."""
+    if ref is record.samples:
+        return len(subject.store.samples(ref))
+    arrays = subject.store.arrays(ref)
+    return len(arrays.get("time_ns", ())) if ref is record.telemetry else len(arrays)
 
 
 def _belongs(record: Record, ref: SamplesRef) -> bool:

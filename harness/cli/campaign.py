@@ -16,24 +16,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import harness
-from harness import codec, jobs, plan, policy, registry, runner
+from harness import codec, durations, jobs, plan, process, registry, runner
 from harness import prepare as preparing
 from harness import survey as surveying
 from harness.artifacts import Exporters, Workshop, in_child
 from harness.cache import Cache, default_root
-from harness.errors import HarnessError
+from harness.errors import HarnessError, PlanError
 from harness.host import fingerprint, hardware, short_id
 from harness.places import unplaced
 from harness.plan import Capability, WorkloadFacts
+from harness.policy import PlannedOrder
 from harness.prepare import Preparer, Settings
 from harness.presets import PRESETS
+from harness.scenarios import KINDS
 from harness.suite import Suite
+from harness.telemetry import sources as telemetry
 from harness.vocabulary import EngineFacts, Failed, Plan, Skipped
 from results.store import RunStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from harness.ports import LaunchPolicy
     from harness.survey import Survey
     from harness.vocabulary import Cell
 
@@ -63,6 +67,9 @@ def opened_workshop(timeout_s: float) -> Iterator[Workshop]:
 
 def look(suite: Suite, base: Path, workshop: Workshop, told: Callable[[str], None]) -> Campaign:
     """Survey and plan. Raises ``HarnessError`` for what no plan can be made of."""
+    refused = process.unusable(suite.cpus) if suite.cpus else None
+    if refused is not None:
+        raise PlanError(refused, process.CHOOSE_CPUS)
     found = surveying.survey(suite, base, workshop, told)
     workloads = {name: _facts(suite, name, model) for name, model in found.models.items()}
     exporters = Exporters(interpreters=surveying.interpreters(suite, base))
@@ -114,9 +121,7 @@ def _capabilities(found: Survey) -> dict[str, Capability]:
 def create(campaign: Campaign, root: Path, *, suite_text: str, command: str) -> RunStore:
     """Make the run folder, with everything in its manifest that later readers need, and nobody's paths in it."""
     versions = _versions(campaign.survey)
-    overhead = in_child(
-        "overhead", jobs.OverheadJob(_OVERHEAD_ITERATIONS), jobs.OverheadAnswer, campaign.workshop, "null"
-    )
+    overhead = in_child("overhead", _overhead_job(campaign), jobs.OverheadAnswer, campaign.workshop, "null")
     models = campaign.survey.models
     manifest = {
         "suite": without_places(campaign.suite.resolved()),
@@ -125,14 +130,31 @@ def create(campaign: Campaign, root: Path, *, suite_text: str, command: str) -> 
         "host": fingerprint(versions, campaign.base),
         "engines": {name: codec.encode(facts) for name, facts in campaign.survey.engines.items()},
         "workloads": {name: _workload_facts(model) for name, model in models.items()},
+        "telemetry": telemetry.survey(),
         "command": command,
-        "overhead": {"1": overhead.per_iteration_ns} if isinstance(overhead, jobs.OverheadAnswer) else {},
+        "overhead": _overhead_facts(overhead) if isinstance(overhead, jobs.OverheadAnswer) else {},
         "harness_version": harness.__version__,
     }
     store = RunStore.create(root, manifest)
     resume = {"suite": campaign.suite.resolved(), "base": str(campaign.base.absolute())}
     (store.folder / _RESUME_FILE).write_text(json.dumps(resume, indent=1), encoding="utf-8")
     return store
+
+
+def _overhead_job(campaign: Campaign) -> jobs.OverheadJob:
+    """Ask what the loops of the scenarios that will run cost, and of as many streams as the suite names."""
+    cells = runnable(campaign.plan)
+    streams = {cell.streams for cell in cells if cell.streams is not None and cell.streams > 1}
+    if any(cell.streams is None and KINDS[cell.scenario.name].streams for cell in cells):
+        streams.add(2)  # how many a runtime takes by itself is not known yet
+    scenarios = {cell.scenario.name for cell in cells}
+    return jobs.OverheadJob(_OVERHEAD_ITERATIONS, tuple(sorted(streams)), tuple(sorted(scenarios)))
+
+
+def _overhead_facts(found: jobs.OverheadAnswer) -> dict[str, float]:
+    """Return nanoseconds per inference, by number of streams and by scenario."""
+    by_scenario = {f"{name}_ns": value for name, value in found.by_scenario.items()}
+    return {"1": found.per_iteration_ns, **found.by_streams, **by_scenario}
 
 
 def _workload_facts(model: surveying.Model) -> dict[str, Any]:
@@ -207,7 +229,7 @@ def prepared(campaign: Campaign, cells: Sequence[Cell], told: Callable[[str], No
     """Return a bench, or why there is none, for every variant among ``cells``."""
     settings = Settings(
         # Launch i takes build i: more builds than launches would be made for nothing.
-        builds=min(campaign.suite.builds, campaign.suite.launches or PRESETS[campaign.suite.preset].launches),
+        builds=min(campaign.suite.builds, durations.launches_of(campaign.suite)),
         export=campaign.suite.export,
         interpreters=surveying.interpreters(campaign.suite, campaign.base),
         seed=campaign.suite.seed,
@@ -232,7 +254,7 @@ def setting(campaign: Campaign, store: RunStore, benches: Mapping[str, Any]) -> 
         hw_id=host["hw_id"],
         env_id=host["env_id"],
         benches=benches,
-        limits={planned.cell.cell_id: plan.limits(planned, campaign.suite) for planned in campaign.plan.cells},
+        limits={planned.cell.cell_id: durations.limits(planned, campaign.suite) for planned in campaign.plan.cells},
         timeout_s=campaign.suite.timeout,
         strict=campaign.suite.fallback == "strict",
         warm=campaign.suite.cache == "warm",
@@ -241,11 +263,18 @@ def setting(campaign: Campaign, store: RunStore, benches: Mapping[str, Any]) -> 
     )
 
 
-def order_of(campaign: Campaign, store: RunStore) -> policy.PlannedOrder:
+def order_of(campaign: Campaign, store: RunStore) -> LaunchPolicy:
     """Return the policy for what is left of a run: a launch that began and never ended is tried once more."""
     lost = Counter((attempt.cell_id, attempt.launch.index) for attempt in store.attempts() if not attempt.ended)
     retries = PRESETS[campaign.suite.preset].retries
-    return policy.PlannedOrder(campaign.plan, noise_retries=retries, unfinished=lost)
+    suite = campaign.suite
+    if suite.budget is None or suite.budget_s is None:
+        return PlannedOrder(campaign.plan, noise_retries=retries, unfinished=lost)
+    # Imported here: it brings scipy, and most runs have no budget.
+    from harness.budget import Budget, BudgetedOrder
+
+    budget = Budget(suite.budget, suite.budget_s, durations.most_launches(suite))
+    return BudgetedOrder(campaign.plan, budget, noise_retries=retries, unfinished=lost)
 
 
 def keep_logs(workshop: Workshop, store: RunStore) -> None:

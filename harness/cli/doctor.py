@@ -30,12 +30,12 @@ _MARKS = {Level.NATIVE: "native", Level.EMULATED: "emulated", Level.UNSUPPORTED:
 
 def doctor(*, json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Say which engines, devices and precisions can be measured here, what is missing, and how quiet the machine is."""
+    checks = quietness.quietness()  # first: probing keeps the machine busy itself
     found: dict[str, EngineFacts | Skipped | Failed] = {}
     with reporter(quiet=json) as progress, campaigns.opened_workshop(survey.PROBE_TIMEOUT_S) as workshop:
         for name, entry in registry.registered(registry.ENGINES_GROUP).items():
             progress.told(f"probing {name}")
             found[name] = survey.probe(entry, workshop, sys.executable)
-    checks = quietness.quietness()
     foreign = _foreign_packages()
     if json:
         as_json(

@@ -9,8 +9,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from harness import durations, suite
 from harness import plan as planning
-from harness import suite
 from harness.cli import campaign as campaigns
 from harness.cli.arguments import Only, Preset, Set, SuiteName, overrides
 from harness.cli.console import as_json, out, say
@@ -35,7 +35,7 @@ def plan(
     with reporter(quiet=json) as progress, campaigns.opened_workshop(campaigns.EXPORT_TIMEOUT_S) as workshop:
         campaign = campaigns.look(loaded, path.absolute().parent, workshop, progress.told)
     made = planning.select(campaign.plan, only) if only else campaign.plan
-    seconds = planning.seconds_total(made)
+    seconds = durations.seconds_total(made)
     troubles = _troubles(campaign)
     if json:
         as_json(
@@ -44,6 +44,7 @@ def plan(
                 "preset": made.preset,
                 "seed": made.seed,
                 "estimated_s": round(seconds, 1),
+                "budget_s": loaded.budget_s,
                 "launches": len(made.order),
                 "troubles": troubles,
                 "cells": [
@@ -92,6 +93,12 @@ def plan(
         f"{len(made.cells) - skipped} cells in {len(made.order)} launches, {skipped} skipped; "
         f"about {duration(seconds)}, besides exporting what the cache lacks"
     )
+    if loaded.budget is not None:
+        certain, most = durations.certain_launches(loaded), durations.most_launches(loaded)
+        say(
+            f"budget {loaded.budget}: after {certain} launches of each timed cell it is spent where intervals are "
+            f"widest, on up to {most} launches of one"
+        )
 
 
 def _troubles(campaign: Campaign) -> dict[str, str]:

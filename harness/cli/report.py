@@ -17,6 +17,7 @@ from results.store import RunStore
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from reports.steadiness import Steadiness
     from results.row import Row
 
 
@@ -40,6 +41,17 @@ def report(
     say(str(write_report(store, derived, output or store.folder / "report.html")))
 
 
+def _steadiness(store: RunStore) -> Steadiness:
+    """Return whether the machine drifted, and the spread of every latency cell that has two launches."""
+    from reports.steadiness import Steadiness  # as above
+    from results.drift import drift_of
+    from results.launches import histories
+    from results.variance import split_of
+
+    timed = [history.measured for history in histories(store) if history.planned.cell.scenario.name == "latency"]
+    return Steadiness(drift_of(store), [split_of(launches) for launches in timed if len(launches) > 1])
+
+
 def write_report(store: RunStore, derived: Sequence[Row], page: Path) -> Path:
     """Write the page whole or not at all, and return its path. Raises ``HarnessError`` where it cannot be written."""
     from reports import html, view  # as above
@@ -49,7 +61,14 @@ def write_report(store: RunStore, derived: Sequence[Row], page: Path) -> Path:
     for record in store.records():
         if record.log:
             logs[record.cell_id] = os.path.relpath(store.folder / record.log, page.parent)
-    made = view.build(store.manifest, derived, standings(derived), records=len(store.records()), logs=logs)
+    made = view.build(
+        store.manifest,
+        derived,
+        standings(derived),
+        records=len(store.records()),
+        logs=logs,
+        steadiness=_steadiness(store),
+    )
     text = html.render(made)
     temporary = page.with_name(f".{page.name}.part")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import sys
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness import durations, runner, suite
 from harness import plan as planning
-from harness import runner, suite
 from harness.cli import campaign as campaigns
 from harness.cli.arguments import CellName, Only, Preset, RunName, Runs, Set, overrides
 from harness.cli.console import as_json, errors, say
@@ -123,7 +124,10 @@ def _measure(campaign: Campaign, store: RunStore, progress: Reporter) -> bool:
         for event in runner.run(order, store, campaigns.setting(campaign, store, benches)):
             if isinstance(event, runner.Started):
                 expected_s = pace.corrected(estimates[event.cell.cell_id])
-                left_s = planning.seconds_left(campaign.plan, done)
+                left_s = durations.seconds_left(campaign.plan, done)
+                if campaign.suite.budget_s is not None:
+                    spent_s = math.fsum(record.duration_ns for record in store.records()) / 1e9
+                    left_s = max(0.0, campaign.suite.budget_s - spent_s)
                 pace.started(estimates[event.cell.cell_id])
                 progress.started(event.cell, event.launch, expected_s, left_s)
             else:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from harness.cli.console import out, say
 from harness.vocabulary import Failed, Skipped
+from reports import units
 from results import table as tables
 from results.rank import standings
 
@@ -65,6 +66,7 @@ def show(store: RunStore, derived: Sequence[Row], page: Path) -> None:
         if standing.screening:
             say("screening: too few launches to recommend anything; --preset default makes five")
         say("")
+    _show_driven(derived)
     _show_troubles(derived)
     for damage in store.damage:
         say(f"damaged: {damage}")
@@ -134,6 +136,26 @@ def _accuracy(result: AccuracyResult | None) -> tuple[str, str]:
 
 def _significant(value: float) -> str:
     return f"{value:#.3g}".rstrip(".") if value < 1000 else f"{value:.0f}"
+
+
+def _show_driven(derived: Sequence[Row]) -> None:
+    """Print a line per camera and server: the row, the verdict, and by how much; then what soaks left of the speed."""
+    for row in derived:
+        who = f"{row.cell.workload} {row.label}"
+        for camera in row.cameras:
+            shown, bounds = units.percent(camera.missed)
+            late = f"{shown} % of {camera.missed.of:,} frames later than {camera.deadline_ms:.3g} ms (95 %: {bounds} %)"
+            say(f"{_titled('camera', camera.title)}, {who}: {camera.verdict}, {late}")
+        for server in row.servers:
+            say(f"{_titled('server', server.title)}, {who}: {server.verdict}, {server.message}")
+        for soak in row.soaks:
+            left = f"{soak.ratio.estimate:.0%} of the burst is sustained"
+            since = "" if soak.slowed_after_s is None else f", slower after {soak.slowed_after_s:.0f} s"
+            say(f"{_titled('soak', soak.title)}, {who}: {left}{since}")
+
+
+def _titled(kind: str, title: str) -> str:
+    return f"{kind} {title}" if title and title != kind else kind
 
 
 def _show_troubles(derived: Sequence[Row]) -> None:

@@ -96,6 +96,47 @@ def without_collector() -> Iterator[None]:
             gc.enable()
 
 
+def at_once(
+    count: int,
+    prepare: Callable[[int], None],
+    drive: Callable[[int], None],
+    begin: Callable[[], None] = lambda: None,
+) -> None:
+    """Call ``drive(index)`` in ``count`` threads at once, after a common start.
+
+    ``prepare(index)`` comes before it, in the same thread since runtimes keep pools per thread, one after the other.
+    ``begin`` is called once, when all are prepared and none has started. The first error of any thread is raised here.
+    """
+    barrier = threading.Barrier(count, begin)
+    preparing = threading.Lock()
+    errors: list[BaseException] = []
+
+    def work(index: int) -> None:
+        try:
+            with preparing:
+                prepare(index)
+            barrier.wait()
+            drive(index)
+        except BaseException as error:  # noqa: BLE001 - carried to the caller's thread
+            errors.append(error)
+            barrier.abort()
+
+    threads = [threading.Thread(target=work, args=(index,), daemon=True) for index in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for error in errors:
+        if not isinstance(error, threading.BrokenBarrierError):
+            raise error
+
+
+def beginning_at(work: Work, index: int, count: int) -> Work:
+    """Return the inputs of stream ``index`` of ``count``: each begins at another one, as independent callers would."""
+    offset = (index * len(work)) // count
+    return [*work[offset:], *work[:offset]]
+
+
 @dataclass(frozen=True)
 class Concurrent:
     """What k streams did at once."""
@@ -114,37 +155,20 @@ def concurrent(
 ) -> Concurrent:
     """Drive each stream from a thread of its own for ``seconds`` after a common start.
 
-    Each stream is warmed alone, in its own thread since runtimes keep pools per thread, before the barrier. ``begin``
-    is called once, when all are warm and none has started. The first error of any thread is raised here.
+    Each stream is warmed alone before; see ``at_once`` for ``begin`` and for errors.
     """
     columns = [Columns() for _ in streams]
-    barrier = threading.Barrier(len(streams), begin)
-    warming = threading.Lock()
-    errors: list[BaseException] = []
+
+    def prepare(index: int) -> None:
+        warm(streams[index], columns[index])
+        columns[index].warm = columns[index].filled
 
     def drive(index: int) -> None:
-        try:
-            with warming:
-                warm(streams[index], columns[index])
-                columns[index].warm = columns[index].filled
-            barrier.wait()
-            until_ns = time.perf_counter_ns() + int(seconds * 1e9)
-            # Each stream begins at another input, as independent callers would.
-            offset = (index * len(work)) // len(streams)
-            rotated = [*work[offset:], *work[:offset]]
-            closed_loop(streams[index], rotated, finish, columns[index], MAXIMUM_ROWS, until_ns)
-        except BaseException as error:  # noqa: BLE001 - carried to the caller's thread
-            errors.append(error)
-            barrier.abort()
+        until_ns = time.perf_counter_ns() + int(seconds * 1e9)
+        rotated = beginning_at(work, index, len(streams))
+        closed_loop(streams[index], rotated, finish, columns[index], MAXIMUM_ROWS, until_ns)
 
     with without_collector():
-        threads = [threading.Thread(target=drive, args=(index,), daemon=True) for index in range(len(streams))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    for error in errors:
-        if not isinstance(error, threading.BrokenBarrierError):
-            raise error
+        at_once(len(streams), prepare, drive, begin)
     parts = [column.samples(index) for index, column in enumerate(columns)]
     return Concurrent(Samples.joined(parts), sum(column.warm for column in columns))

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.measure.system import ROOT, Unavailable, cpu_times, read, throttled_periods
+from harness.measure.system import ROOT, Unavailable, allowed_processors, cpu_times, read, throttled_periods
 from harness.vocabulary import NoiseReading, State
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RUN_QUEUE_LIMIT = 0.02
-"""Share of wall time that threads of this process may be runnable without a CPU: the best unprivileged detector."""
+"""Share of wall time that own threads may be runnable while others have the CPU: the best unprivileged detector."""
 STEAL_LIMIT = 0.05
 """Share of CPU time taken by the hypervisor; idle virtual machines show 1-2 %."""
 
@@ -73,27 +73,38 @@ def _reading(detector: _Detector, root: Path) -> Any:
         return Unavailable("the kernel's answer has an unknown form")
 
 
-def run_queue_wait_ns(root: Path = ROOT) -> dict[str, int]:
-    """Return, by thread of this process, the time it was runnable but waited for a CPU, so far.
+@dataclass(frozen=True)
+class Threads:
+    """Nanoseconds on a processor, and runnable without one, by thread of this process; processors that they may use."""
 
-    Second word of ``/proc/self/task/*/schedstat``, nanoseconds (Documentation/scheduler/sched-stats).
+    times_ns: Mapping[str, tuple[int, int]]
+    processors: frozenset[int]
+
+
+def threads(root: Path = ROOT) -> Threads:
+    """Return what the scheduler counted so far.
+
+    First and second word of ``/proc/self/task/*/schedstat`` (Documentation/scheduler/sched-stats).
     """
-    tasks = root / "proc/self/task"
-    waits, ran_ns = {}, 0
     try:
-        threads = sorted(folder.name for folder in tasks.iterdir())
+        names = sorted(folder.name for folder in (root / "proc/self/task").iterdir())
     except OSError as error:
         raise Unavailable(f"/proc/self/task: {error.strerror}") from None
-    for thread in threads:
+    times: dict[str, tuple[int, int]] = {}
+    processors: set[int] = set()
+    for name in names:
         try:
-            words = read(f"proc/self/task/{thread}/schedstat", root).split()
+            words = read(f"proc/self/task/{name}/schedstat", root).split()
+            allowed = allowed_processors(root, name)
         except Unavailable:
             continue  # the thread ended while the folder was read
-        waits[thread] = int(words[1])
-        ran_ns += int(words[0])
-    if not ran_ns:
+        times[name] = int(words[0]), int(words[1])
+        processors |= allowed
+    if not times:
+        raise Unavailable("/proc/self/task tells of no thread when it ran, and where it may")
+    if not any(ran_ns for ran_ns, _ in times.values()):
         raise Unavailable("the kernel keeps no scheduling statistics of threads")
-    return waits
+    return Threads(times, frozenset(processors))
 
 
 def pressure_us(root: Path = ROOT) -> int:
@@ -122,15 +133,33 @@ def frequencies_mhz(root: Path = ROOT) -> list[float]:
     return [int(read(str(path.relative_to(root)), root)) / 1e3 for path in found]
 
 
-def _judge_run_queue(before: Mapping[str, int], after: Mapping[str, int], wall_ns: int) -> NoiseReading:
+def _judge_run_queue(before: Threads, after: Threads, wall_ns: int) -> NoiseReading:
+    """Convict others alone: what own threads may have waited for each other is taken off.
+
+    While r own threads are runnable on p processors, at most max(0, r − p) of them wait for each other, and at least as
+    many of the runnable ones are not among the p that were so longest. So the time that all but these p were runnable
+    bounds what was waited for each other, however the threads alternate.
+    """
     waited_ns = 0
-    for thread, wait_ns in after.items():
-        earlier_ns = before.get(thread, 0)
+    runnable_ns: list[int] = []
+    for name, (ran, waited) in after.times_ns.items():
+        earlier = before.times_ns.get(name, (0, 0))
         # A thread that shows less than before is a new one under a reused number.
-        waited_ns += wait_ns - earlier_ns if wait_ns >= earlier_ns else wait_ns
-    ended = len(before.keys() - after.keys())
-    detail = f"{ended} threads ended meanwhile and are not counted" if ended else ""
-    return _limited(waited_ns / wall_ns, RUN_QUEUE_LIMIT, "share", detail)
+        ran_before, waited_before = earlier if ran >= earlier[0] and waited >= earlier[1] else (0, 0)
+        waited_ns += waited - waited_before
+        runnable_ns.append(ran - ran_before + waited - waited_before)
+    ended = len(before.times_ns.keys() - after.times_ns.keys())
+    share = waited_ns / wall_ns
+    # A thread that ended may have been runnable all the time.
+    longest = sorted([*runnable_ns, *[wall_ns] * ended], reverse=True)
+    own = sum(longest[len(after.processors) :]) / wall_ns
+    if share > RUN_QUEUE_LIMIT >= share - own:
+        busy = sum(each > 0 for each in longest)
+        where = f"{busy} had work, on {len(after.processors)} processors"
+        raise Unavailable(f"own threads waited {share:.1%} of the time, maybe all for each other: {where}")
+    told = [f"{ended} threads ended meanwhile and are not counted"] if ended else []
+    told += [f"at most {own:.1%} of it for each other"] if share > RUN_QUEUE_LIMIT and own else []
+    return _limited(share, RUN_QUEUE_LIMIT, "share", "; ".join(told))
 
 
 def _judge_steal(before: tuple[int, int], after: tuple[int, int], _wall_ns: int) -> NoiseReading:
@@ -167,7 +196,7 @@ def _limited(value: float, limit: float, unit: str, detail: str = "") -> NoiseRe
 
 
 DETECTORS: dict[str, _Detector] = {
-    "run_queue_wait": _Detector(run_queue_wait_ns, _judge_run_queue),
+    "run_queue_wait": _Detector(threads, _judge_run_queue),
     "steal": _Detector(cpu_times, _judge_steal),
     "cgroup_throttle": _Detector(throttled_periods, _judge_throttle),
     "thermal_throttle": _Detector(thermal_events, _judge_thermal),

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-WARMUP, STEADY = 0, 1
-"""Values of the ``phase`` column."""
+WARMUP, STEADY, DROPPED = 0, 1, 2
+"""Values of the ``phase`` column. What was due and never started is ``DROPPED``: its later times are -1."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class Samples:
 
     Of one row: ``start`` → ``bound`` is ``bind``; ``bound`` → ``synced`` is ``run`` + ``sync`` (compute);
     ``synced`` → ``end`` is ``fetch`` and the task's post-processing. ``scheduled`` equals ``start`` in a closed loop.
+    In an open one it is when the query or frame was due, and the latency counts from there; in ``end_to_end`` it is
+    when decoding began. ``stream`` is the source of a query in an open loop: the camera in ``camera``.
     """
 
     phase: np.ndarray
@@ -55,6 +57,11 @@ class Samples:
     def compute_ns(self) -> np.ndarray:
         """``run`` + ``sync`` alone: a diagnostic, without copies and post-processing."""
         return np.asarray(self.synced_ns - self.bound_ns)
+
+    @property
+    def response_ns(self) -> np.ndarray:
+        """From when it was due to the task's final output: without coordinated omission."""
+        return np.asarray(self.end_ns - self.scheduled_ns)
 
     def save(self, path: Path) -> None:
         """Write the columns as a compressed ``.npz`` of int64."""

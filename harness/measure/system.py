@@ -5,6 +5,7 @@ Every function takes ``root``, the folder that stands for ``/``, and raises ``Un
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 ROOT = Path("/")
@@ -33,6 +34,48 @@ def cpu_times(root: Path = ROOT) -> tuple[int, int]:
         raise Unavailable("/proc/stat has no steal column")
     ticks = [int(word) for word in words[1:9]]
     return ticks[7], sum(ticks)
+
+
+def processor_list(text: str) -> set[int]:
+    """Return the numbers in a list such as ``0-2,8`` (cpuset(7), "List format"). Raises ``ValueError``."""
+    found: set[int] = set()
+    for part in filter(None, text.strip().split(",")):
+        first, _, last = part.partition("-")
+        found.update(range(int(first), int(last or first) + 1))
+    return found
+
+
+def allowed_processors(root: Path = ROOT, thread: str = "") -> set[int]:
+    """Return the processors that this process, or one of its threads, may run on: affinity within its cpuset.
+
+    ``Cpus_allowed_list`` of ``/proc/self/status`` (proc_pid_status(5)), which names processors that are not there too.
+    """
+    place = f"proc/self/task/{thread}/status" if thread else "proc/self/status"
+    for line in read(place, root).splitlines():
+        name, _, value = line.partition(":")
+        if name == "Cpus_allowed_list":
+            allowed = processor_list(value)
+            break
+    else:
+        raise Unavailable(f"/{place} has no Cpus_allowed_list")
+    try:
+        return allowed & processor_list(read("sys/devices/system/cpu/online", root))
+    except Unavailable:
+        return allowed
+
+
+def usable_processors(root: Path = ROOT) -> int:
+    """Return how many threads can run at once without being cut short: affinity and cpuset, cut to whole quota cores.
+
+    At least 1. A quota of 1.5 cores gives 1: two threads would use it up in three quarters of each period, and stand
+    still for the rest (Documentation/scheduler/sched-bwc of the kernel).
+    """
+    allowed = len(allowed_processors(root))
+    try:
+        quota = cpu_quota_cores(root)
+    except Unavailable:  # no control groups: nothing limits
+        quota = None
+    return allowed if quota is None else max(1, min(allowed, math.floor(quota)))
 
 
 def cgroup_folders(controller: str, root: Path = ROOT) -> list[Path]:

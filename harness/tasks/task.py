@@ -41,7 +41,7 @@ class Task(ABC):
     """One kind of work.
 
     Importing its module loads the standard library and numpy only; image codecs and metric libraries are imported
-    inside ``preprocess`` and ``evaluate``, which never run in a measured process.
+    inside ``preprocess`` and ``evaluate``; of the timed processes only those whose work it is to decode run the former.
     """
 
     name: ClassVar[str]

@@ -24,6 +24,9 @@ def main(scratch: Path) -> None:
     stages = Stages(scratch / jobs.STAGE_FILE)
     try:
         request = json.loads((scratch / jobs.JOB_FILE).read_text(encoding="utf-8"))
+        if request.get("cpus"):
+            # Before numpy or a runtime is imported: they count the processors, and their threads inherit these.
+            os.sched_setaffinity(0, request["cpus"])
         job_class, _ = jobs.KINDS[request["kind"]]
         answer = _do(request["kind"], codec.decode(job_class, request["job"]), stages)
         text = json.dumps({"answer": codec.encode(answer)}, allow_nan=False)

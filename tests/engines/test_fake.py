@@ -72,3 +72,14 @@ def test_a_fault_of_the_outputs_is_what_it_is_called(tmp_path, fault, broken):
 def test_a_fault_that_does_not_exist_is_refused(tmp_path):
     with pytest.raises(HarnessError, match="no fault is called 'explode'"):
         FakeEngine().load(artifact(Precision.FP32, tmp_path), SessionConfig(options=FakeOptions(fault="explode")))
+
+
+def test_sessions_spread_as_they_are_told_and_not_otherwise(tmp_path):
+    made = artifact(Precision.FP32, tmp_path)
+
+    def latencies(spread):
+        config = SessionConfig(options=FakeOptions(latency_us=100, spread=spread))
+        return np.array([FakeEngine().load(made, config).latency_us for _ in range(200)])
+
+    assert set(latencies(0.0)) == {100}
+    assert np.std(np.log(latencies(0.1))) == pytest.approx(0.1, rel=0.3)

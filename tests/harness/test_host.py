@@ -11,8 +11,6 @@ import pytest
 
 from harness import host
 from harness.measure.system import cpu_quota_cores, memory_limit_bytes
-from harness.quietness import quietness
-from harness.vocabulary import State
 
 X86 = """processor\t: 0
 vendor_id\t: GenuineIntel
@@ -267,49 +265,3 @@ def test_limits_of_version_1_groups_and_of_outer_groups(machine, tmp_path):
     assert memory_limit_bytes(tmp_path) is None
     machine("sys/fs/cgroup/memory/a/memory.limit_in_bytes", "1073741824\n")
     assert memory_limit_bytes(tmp_path) == 1 << 30
-
-
-def checks(root):
-    return {check.name: check for check in quietness(root, watch_s=0, sleep=lambda _: None)}
-
-
-def test_an_unfit_machine_is_told_how_to_be_set(machine, tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "getloadavg", lambda: (3.0, 1.0, 1.0))
-    machine("proc/pressure/cpu", "some avg10=35.00 avg60=0.00 avg300=0.00 total=0\n")
-    found = checks(tmp_path)
-    bad = {name for name, check in found.items() if check.state is State.BAD}
-    assert bad == {"governor", "turbo", "smt", "load", "pressure", "cgroup quota"}
-    assert all(found[name].advice for name in bad)
-    assert "no_turbo" in found["turbo"].advice
-    assert found["turbo"].advice.startswith("echo 1 ")
-    assert found["cgroup quota"].value == "2.5 cores, 12 periods cut short so far"
-
-
-def test_a_fit_machine_needs_no_advice(machine, tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "getloadavg", lambda: (0.1, 0.1, 0.1))
-    for number in range(4):
-        machine(f"sys/devices/system/cpu/cpu{number}/cpufreq/scaling_governor", "performance\n")
-    (tmp_path / "sys/devices/system/cpu/intel_pstate/no_turbo").unlink()
-    machine("sys/devices/system/cpu/cpufreq/boost", "0\n")
-    machine("sys/devices/system/cpu/smt/active", "0\n")
-    machine("sys/fs/cgroup/job/cpu.max", "max 100000\n")
-    found = checks(tmp_path)
-    steal = found.pop("steal")
-    assert steal.state is State.UNAVAILABLE  # the fixture's clock ticks stand still
-    assert {check.state for check in found.values()} == {State.OK}
-    assert not any(check.advice for check in found.values())
-
-
-def test_steal_is_watched(machine, tmp_path):
-    def sleep(_):
-        machine("proc/stat", "cpu  1000 0 500 8090 10 0 5 110 0 0\n")
-
-    found = {check.name: check for check in quietness(tmp_path, sleep=sleep)}
-    assert (found["steal"].state, found["steal"].value) == (State.BAD, "10.0%")
-
-
-def test_a_system_that_tells_nothing_is_unavailable_not_ok(tmp_path, monkeypatch):
-    monkeypatch.delattr(os, "getloadavg")
-    found = checks(tmp_path / "nothing")
-    assert {check.state for check in found.values()} == {State.UNAVAILABLE}
-    assert all(check.value for check in found.values())

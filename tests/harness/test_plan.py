@@ -1,5 +1,6 @@
 """The plan: nothing dropped, nothing twice, the same for the same seed."""
 
+import itertools
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -10,9 +11,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from harness.durations import limits, seconds_left, seconds_total
 from harness.engine import NoOptions
 from harness.errors import PlanError, Unsupported
-from harness.plan import Capability, WorkloadFacts, expand, limits, seconds_left, seconds_total, select
+from harness.plan import Capability, WorkloadFacts, expand, matching, select
 from harness.suite import Suite
 from harness.vocabulary import (
     DeviceFacts,
@@ -86,18 +88,23 @@ def planned(suite, workloads=None, engines=ENGINES, find_route=route):
     return expand(suite, workloads or facts_of(suite), engines, find_route)
 
 
+def asked_for(plan):
+    """What the suite asks for, and proofs: the sentinel has tests of its own."""
+    return [cell for cell in plan.cells if cell.cell.scenario.name != "sentinel"]
+
+
 def by_label(plan):
-    return {cell.cell.label: cell for cell in plan.cells}
+    return {cell.cell.label: cell for cell in asked_for(plan)}
 
 
 def names(plan):
-    return sorted(cell.cell.label for cell in plan.cells)
+    return sorted(by_label(plan))
 
 
 def test_every_scenario_and_one_proof():
     plan = planned(a_suite())
     assert names(plan) == sorted(f"a/one/fp32/cpu/b1/{name}" for name in (*SCENARIOS, "prove"))
-    launches = {cell.cell.scenario.name: cell.launches for cell in plan.cells}
+    launches = {cell.cell.scenario.name: cell.launches for cell in asked_for(plan)}
     assert launches == {"latency": 5, "throughput": 5, "memory": 3, "accuracy": 1, "prove": 1}
 
 
@@ -216,7 +223,7 @@ def test_exclude_sees_devices_by_their_own_names_and_null_as_a_value():
 
 def test_identical_cells_are_one():
     suite = a_suite(matrix={"batch": [1, 1], "device": ["auto", "cpu"]}, include=[{}])
-    assert len(planned(suite).cells) == 5
+    assert len(asked_for(planned(suite))) == 5
 
 
 def test_settings_are_checked_by_the_engine_and_defaults_written_out_change_nothing():
@@ -253,6 +260,27 @@ def test_settings_are_checked_by_the_engine_and_defaults_written_out_change_noth
         ({"matrix": {"batch": list(range(1, 30_000))}}, "the matrix has 119,996 cells; the limit is 100,000"),
         ({"preset": "quick", "percentiles": 99.9999}, "p99.9999 takes 2,305,549 iterations in each of 2 launches"),
         ({"preset": "publish", "timeout": 30}, "a launch of the preset publish measures for 60 s, the timeout is 30 s"),
+        (
+            {"scenarios": {"door": {"kind": "camera"}}, "matrix": {"scenario": ["camera", "door"]}},
+            "the scenarios camera and door are one: the same kind with the same settings",
+        ),
+        (
+            {"scenarios": {"server": {"rate": 20}}, "matrix": {"scenario": "server"}},
+            "server: 20 queries/s for 10 s are 200, p99 takes 460",
+        ),
+        (
+            {"percentiles": 99.9, "scenarios": {"camera": {"fps": 30}}, "matrix": {"scenario": "camera"}},
+            "camera: 30 frames/s for 10 s are 300, p99.9 takes 922 in each of 5 launches",
+        ),
+        (
+            {"scenarios": {"long": {"kind": "soak", "seconds": 700}}, "matrix": {"scenario": "long"}},
+            "a launch of long takes 704.5 s at least, the timeout is 600 s",
+        ),
+        (
+            {"budget": "20s", "matrix": {"scenario": ["latency", "accuracy"]}},
+            "the budget 20s is shorter than one launch of each cell: 6 s of prove + 8 s of latency + 12 s of accuracy",
+        ),
+        ({"budget": "20m", "percentiles": 99.999}, "p99.999 takes 230,555 iterations in each of 2 launches"),
     ],
 )
 def test_what_no_plan_can_give_is_refused(changes, message):
@@ -263,16 +291,16 @@ def test_what_no_plan_can_give_is_refused(changes, message):
 
 
 def test_what_changes_the_work_is_identity_and_what_does_not_is_not():
-    plain = {cell.cell.cell_id for cell in planned(a_suite()).cells}
+    plain = {cell.cell.cell_id for cell in asked_for(planned(a_suite()))}
     for same in ({"preset": "quick"}, {"launches": 9}, {"seed": 4}, {"timeout": 99}, {"percentiles": 90}):
-        assert {cell.cell.cell_id for cell in planned(a_suite(**same)).cells} == plain
+        assert {cell.cell.cell_id for cell in asked_for(planned(a_suite(**same)))} == plain
     for other in ({"cache": "warm"}, {"fallback": "strict"}, {"export": {"quantiser": {"method": "minmax"}}}):
         assert not {cell.cell.cell_id for cell in planned(a_suite(**other)).cells} & plain
 
 
 def test_settings_of_exporters_that_a_cell_does_not_go_through_are_none_of_its_own():
-    plain = {cell.cell.cell_id for cell in planned(a_suite()).cells}
-    assert {cell.cell.cell_id for cell in planned(a_suite(export={"elsewhere": {"a": 1}})).cells} == plain
+    plain = {cell.cell.cell_id for cell in asked_for(planned(a_suite()))}
+    assert {cell.cell.cell_id for cell in asked_for(planned(a_suite(export={"elsewhere": {"a": 1}})))} == plain
 
 
 LEVELS = {
@@ -284,7 +312,7 @@ def test_a_configuration_makes_rows_of_its_own_beside_the_default():
     plan = planned(
         a_suite(matrix={"engine": ["one", "two"], "device": "cpu", "scenario": "latency"}, configurations=LEVELS)
     )
-    cells = {cell.cell.label: cell.cell for cell in plan.cells}
+    cells = {label: cell.cell for label, cell in by_label(plan).items()}
     assert sorted(cells) == sorted(
         f"a/{engine}/fp32/cpu/b1/{scenario}"
         for engine in ("one", "one+high", "one+made", "two")
@@ -427,7 +455,7 @@ def test_a_pattern_that_matches_nothing_lists_what_is_near():
 
 
 def test_what_is_left_shrinks_and_learns_from_what_was_taken():
-    plan = planned(a_suite(matrix={"scenario": "latency", "batch": [1, 2]}))
+    plan = planned(a_suite(launches=2, matrix={"scenario": "latency", "batch": [1, 2]}))
     total = seconds_total(plan)
     assert total == pytest.approx(sum({c.cell.cell_id: c.seconds for c in plan.cells}[s.cell_id] for s in plan.order))
     estimates = {cell.cell.cell_id: cell.seconds for cell in plan.cells}
@@ -438,6 +466,13 @@ def test_what_is_left_shrinks_and_learns_from_what_was_taken():
     proofs = {(slot.cell_id, slot.index): 0.1 for slot in plan.order[:2]}
     assert seconds_left(plan, proofs) == pytest.approx(sum(estimates[slot.cell_id] for slot in plan.order[2:]))
     assert seconds_left(plan, {(slot.cell_id, slot.index): 1.0 for slot in plan.order}) == 0.0
+
+
+def test_what_was_settled_without_a_launch_teaches_nothing():
+    plan = planned(a_suite(launches=2, matrix={"scenario": "latency", "batch": [1, 2]}))
+    estimates = {cell.cell.cell_id: cell.seconds for cell in plan.cells}
+    done = {(slot.cell_id, slot.index): 0.0 for slot in plan.order[:3]}
+    assert seconds_left(plan, done) == pytest.approx(sum(estimates[slot.cell_id] for slot in plan.order[3:]))
 
 
 @st.composite
@@ -508,7 +543,7 @@ def test_plans_of_any_suite(suite):
     }
     # Every combination is planned or skipped with a reason; what is more is a proof.
     assert wanted <= got.keys()
-    assert {key[7] for key in got.keys() - wanted} <= {"prove"}
+    assert {key[7] for key in got.keys() - wanted} <= {"prove", "sentinel"}
     assert all(one.skipped is None or one.skipped.reason for one in plan.cells)
     timed = {c.variant_id for c in cells if c.scenario.name in {"latency", "throughput"}}
     assert timed <= {c.variant_id for c in cells if c.scenario.name == "prove"}
@@ -521,7 +556,9 @@ def test_plans_of_any_suite(suite):
     assert sorted((s.cell_id, s.index) for s in plan.order) == sorted(
         (cell_id, index) for cell_id, count in launches.items() for index in range(count)
     )
-    assert max(Counter((s.cell_id, s.round) for s in plan.order).values(), default=1) == 1
+    sentinel = {c.cell_id for c in cells if c.scenario.name == "sentinel"}
+    assert len(sentinel) <= 1
+    assert max(Counter((s.cell_id, s.round) for s in plan.order if s.cell_id not in sentinel).values(), default=1) == 1
     assert planned(suite) == plan
 
 
@@ -536,3 +573,131 @@ def test_a_workload_that_is_another_under_a_second_name_is_refused():
     facts = facts_of(suite)
     with pytest.raises(PlanError, match="the workload b is one of a under another name"):
         planned(suite, {"a": facts["a"], "b": facts["a"]})
+
+
+def test_a_suite_says_how_much_longer_a_scenario_must_last():
+    with pytest.raises(PlanError) as caught:
+        planned(a_suite(scenarios={"server": {"rate": 20}}, matrix={"scenario": "server"}))
+    assert "scenarios.server.seconds: 23" in caught.value.hint
+    planned(a_suite(scenarios={"server": {"rate": 20, "seconds": 23}}, matrix={"scenario": "server"}))
+    planned(a_suite(scenarios={"camera": {"seconds": 31}}, percentiles=99.9, matrix={"scenario": "camera"}))
+    planned(a_suite(matrix={"scenario": "camera"}))  # the percentiles of the preset are no promise for frames
+
+
+def test_named_scenarios_are_cells_of_their_own_with_what_differs_from_the_defaults():
+    scenarios = {"door": {"kind": "camera", "fps": 15}, "camera": {"cameras": 4}}
+    plan = planned(a_suite(scenarios=scenarios, percentiles=90, matrix={"scenario": ["camera", "door"]}))
+    cells = by_label(plan)
+    assert sorted(cells) == [f"a/one/fp32/cpu/b1/{name}" for name in ("camera", "door", "prove")]
+    assert cells["a/one/fp32/cpu/b1/door"].cell.scenario.name == "camera"
+    assert cells["a/one/fp32/cpu/b1/door"].cell.scenario.parameters == {"fps": 15.0}
+    assert cells["a/one/fp32/cpu/b1/camera"].cell.scenario.parameters == {"cameras": 4}
+    assert cells["a/one/fp32/cpu/b1/door"].percentiles == (90.0,)
+    assert cells["a/one/fp32/cpu/b1/door"].seconds == pytest.approx(14.5)
+
+
+@pytest.mark.parametrize("scenario", ["end_to_end", "door"])
+def test_what_decodes_images_needs_some(scenario):
+    suite = a_suite(scenarios={"door": {"kind": "camera", "decode": True}}, matrix={"scenario": scenario})
+    cell = by_label(planned(suite, {"a": replace(FACTS, evaluation_images=0)}))[f"a/one/fp32/cpu/b1/{scenario}"]
+    assert cell.skipped.reason == "the workload a names no images to decode"
+    assert by_label(planned(suite))[f"a/one/fp32/cpu/b1/{scenario}"].skipped is None
+
+
+def test_processors_are_part_of_what_is_measured():
+    cells = planned(a_suite(cpus=["0-1"])).cells
+    assert all(cell.cell.scenario.parameters == {"cpus": [0, 1]} for cell in cells)
+
+
+def test_with_a_budget_the_launches_that_are_certain_carry_the_percentiles():
+    usual, tight = a_suite(percentiles=99), a_suite(percentiles=99, budget="30m")
+    found = [limits(by_label(planned(one))["a/one/fp32/cpu/b1/latency"], one) for one in (usual, tight)]
+    assert found[0].minimum_iterations == 100
+    assert found[1].minimum_iterations == 230
+    assert found[1].quantiles == ((0.99, 184.0),)
+
+
+def sentinel_of(plan):
+    return next((cell for cell in plan.cells if cell.cell.scenario.name == "sentinel"), None)
+
+
+def places(plan):
+    """Where the sentinel's launches stand among the timed and memory launches."""
+    name = {cell.cell.cell_id: cell.cell.scenario.name for cell in plan.cells}
+    middle = [slot for slot in plan.order if name[slot.cell_id] not in {"prove", "accuracy"}]
+    return [place for place, slot in enumerate(middle) if name[slot.cell_id] == "sentinel"], len(middle)
+
+
+@pytest.mark.parametrize(
+    ("batches", "launches", "expected"),
+    [(1, 5, 0), (2, 4, 4), (8, 1, 0), (4, 10, 5), (6, 20, 12), (30, 10, 12)],
+)
+def test_a_sentinel_runs_first_last_and_evenly_between(batches, launches, expected):
+    matrix = {"scenario": "latency", "batch": list(range(1, batches + 1))}
+    plan = planned(a_suite(matrix=matrix, launches=launches))
+    found, among = places(plan)
+    assert len(found) == expected
+    if not expected:
+        assert sentinel_of(plan) is None
+        return
+    assert sentinel_of(plan).launches == expected
+    assert (found[0], found[-1]) == (0, among - 1)
+    gaps = [after - before for before, after in itertools.pairwise(found)]
+    assert max(gaps) - min(gaps) <= 1
+    slots = [slot for slot in plan.order if slot.cell_id == sentinel_of(plan).cell.cell_id]
+    assert [slot.index for slot in slots] == list(range(expected))
+
+
+def test_the_sentinel_is_the_cheapest_and_surest_latency():
+    matrix = {
+        "engine": ["absent", "two", "one"],
+        "precision": ["fp16", "int8", "fp32"],
+        "batch": [4, 1],
+        "scenario": ["throughput", "latency"],
+    }
+    plan = planned(a_suite(matrix=matrix, configurations=LEVELS, fallback="strict"))
+    cell = sentinel_of(plan).cell
+    assert (cell.precision, cell.batch, cell.device, cell.configuration) == (Precision.FP32, 1, "cpu", "default")
+    latency = next(
+        c.cell for c in plan.cells if c.cell.scenario.name == "latency" and c.cell.variant_id == cell.variant_id
+    )
+    assert cell.scenario.parameters == latency.scenario.parameters == {"fallback": "strict"}
+    assert cell.cell_id != latency.cell_id
+    turned = a_suite(
+        matrix={key: value[::-1] for key, value in matrix.items()}, configurations=LEVELS, fallback="strict"
+    )
+    assert sentinel_of(planned(turned)).cell == cell
+
+
+def test_what_may_not_run_is_no_sentinel():
+    crashed = replace(ENGINES["one"], facts=Failed(Stage.PROBE, "crash", "killed"))
+    matrix = {"engine": ["one", "two"], "device": "cpu", "batch": [1, 2]}
+    plan = planned(a_suite(matrix=matrix), engines={**ENGINES, "one": crashed})
+    assert sentinel_of(plan).cell.engine == "two"
+    suite = a_suite(matrix=matrix)
+    assert sentinel_of(planned(suite, {"a": replace(FACTS, troubled=True)})) is None
+    assert sentinel_of(planned(a_suite(matrix={**matrix, "scenario": "throughput"}))) is None
+
+
+def test_the_sentinel_comes_along_with_its_row_where_enough_is_left():
+    plan = planned(a_suite(matrix={"engine": ["one", "two"], "device": "cpu"}))
+    watch = sentinel_of(plan)
+    mine, other = (watch.cell.engine, "two" if watch.cell.engine == "one" else "one")
+    assert sentinel_of(select(plan, [f"a/{other}/*"])) is None
+    assert sentinel_of(select(plan, [f"a/{mine}/*/latency"])) is None
+    assert sentinel_of(select(plan, [f"a/{mine}/*/accuracy"])) is None
+    part = select(plan, [f"a/{mine}/*"])
+    assert sentinel_of(part).cell == watch.cell
+    found, among = places(part)
+    assert (len(found), found[0], found[-1]) == (4, 0, among - 1)
+
+
+def test_the_sentinel_is_meant_only_by_its_name():
+    plan = planned(a_suite(matrix={"engine": ["one", "two"], "device": "cpu"}))
+    cell = sentinel_of(plan).cell
+    assert cell not in matching(plan, "a/*")
+    for pattern in (cell.label, "*/sentinel", cell.cell_id[:12]):
+        assert matching(plan, pattern) == [cell]
+        part = select(plan, [pattern])
+        assert sorted(c.cell.scenario.name for c in part.cells) == ["prove", "sentinel"]
+        assert len(part.order) == 1 + sentinel_of(plan).launches

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
 import sys
 import time
 
 import psutil
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness import codec, jobs, process
+from harness.measure.system import processor_list
 from harness.vocabulary import EngineFacts, Failed, Skipped, Stage
 
 
@@ -215,3 +220,89 @@ def test_the_real_worker_answers(child):
     answer = process.call("probe", jobs.ProbeJob("engines.fake:FakeEngine"), child, jobs.ProbeAnswer)
     assert answer.facts.name == "fake"
     assert not (child.scratch / "answer.json.part").exists()
+
+
+SAYS_WHERE_IT_RUNS = """
+import os, pathlib
+from harness import jobs
+from harness.worker import __main__ as worker
+worker._do = lambda *_: jobs.TextAnswer(",".join(map(str, sorted(os.sched_getaffinity(0)))))
+worker.main(pathlib.Path.cwd())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux keeps a process on processors")
+@pytest.mark.parametrize("bound", [True, False])
+def test_a_child_is_kept_on_the_processors_that_are_asked(child, monkeypatch, bound):
+    allowed = sorted(os.sched_getaffinity(0))
+    if len(allowed) < 2:
+        pytest.skip("this machine has one processor: kept on it or not is the same")
+    asked = (allowed[-1],) if bound else None
+    wait = process.wait
+    monkeypatch.setattr(process, "wait", lambda _, given: wait([sys.executable, "-c", SAYS_WHERE_IT_RUNS], given))
+    kept = process.Child(child.scratch, child.log, 30, cpus=asked)
+    job = jobs.IdentifyJob("x:y", child.scratch)
+    expected = ",".join(map(str, asked or allowed))
+    assert process.call("identify", job, kept, jobs.TextAnswer) == jobs.TextAnswer(expected)
+    assert sorted(os.sched_getaffinity(0)) == allowed
+
+
+def test_a_worker_has_not_imported_numpy_where_it_is_bound():
+    # OpenBLAS starts its threads at the import of numpy: they would keep the processors of before.
+    program = "import sys, harness.worker.__main__; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.fixture
+def four_processors(tmp_path, monkeypatch):
+    """A machine of four processors, of which 3 is off and 2 is not given to this run."""
+    folder = tmp_path / "root/sys/devices/system/cpu"
+    folder.mkdir(parents=True)
+    (folder / "present").write_text("0-3\n")
+    (folder / "online").write_text("0-2\n")
+    (tmp_path / "root/proc/self").mkdir(parents=True)
+    (tmp_path / "root/proc/self/status").write_text("Name:\tpython\nCpus_allowed_list:\t0-1,3\n")
+    monkeypatch.setattr(process.os, "sched_setaffinity", lambda *_: None, raising=False)
+    return tmp_path / "root"
+
+
+@pytest.mark.parametrize(
+    ("cpus", "reason"),
+    [
+        ((0,), None),
+        ((0, 1), None),
+        ((0, 4, 5, 7), "there is no processor 4-5, 7: this machine has 0-3"),
+        ((1, 3), "processor 3 is switched off: of this machine 0-2 are on"),
+        ((1, 2), "processor 2 is kept from this run, by its container or by taskset: it may use 0-1"),
+    ],
+)
+def test_processors_that_are_not_to_be_had_are_named_with_the_reason(four_processors, cpus, reason):
+    assert process.unusable(cpus, four_processors) == reason
+
+
+def test_a_machine_that_does_not_tell_its_processors_refuses(four_processors):
+    (four_processors / "sys/devices/system/cpu/present").unlink()
+    assert "present: No such file" in process.unusable((2,), four_processors)
+    assert process.unusable((1,), four_processors) is None
+    (four_processors / "proc/self/status").unlink()
+    assert "status: No such file" in process.unusable((1,), four_processors)
+
+
+def test_processors_are_chosen_on_linux_alone(monkeypatch):
+    monkeypatch.delattr(process.os, "sched_setaffinity", raising=False)
+    monkeypatch.setattr(process.platform, "system", lambda: "Darwin")
+    assert "this is Darwin" in process.unusable((0,))
+
+
+def test_no_process_is_started_for_processors_that_are_not_there(child, monkeypatch):
+    monkeypatch.setattr(process, "wait", lambda *_: pytest.fail("a process was started"))
+    far = process.Child(child.scratch, child.log, 30, cpus=(100_000,))
+    failed = process.call("probe", jobs.ProbeJob("x:y"), far, jobs.ProbeAnswer)
+    assert (failed.stage, failed.kind) == (Stage.PREPARE, "processors")
+    assert "100000" in failed.message or "Linux" in failed.message
+    assert "cpus" in failed.hint
+
+
+@given(st.sets(st.integers(0, 300), min_size=1))
+def test_lists_of_processors_are_written_as_the_kernel_reads_them(numbers):
+    assert processor_list(process._ranges(numbers)) == numbers

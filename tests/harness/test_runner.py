@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 
 from harness import jobs, process, runner
+from harness.measure.samples import Samples
 from harness.ports import Step
+from harness.telemetry.beside import ROWS, Beside
+from harness.telemetry.table import Table
 from harness.vocabulary import (
     Artifact,
     Cell,
@@ -17,10 +24,12 @@ from harness.vocabulary import (
     Failed,
     Goal,
     Launch,
+    NoiseReading,
     Precision,
     Scenario,
     Skipped,
     Stage,
+    State,
     TensorSpec,
 )
 
@@ -58,6 +67,12 @@ class Queue:
 
     def next(self, records):
         return self.steps.pop(0) if self.steps else None
+
+
+@pytest.fixture(autouse=True)
+def _without_sensors(monkeypatch, tmp_path_factory):
+    """What this machine can sample is not what is tested here."""
+    monkeypatch.setattr(runner, "Beside", functools.partial(Beside, root=tmp_path_factory.mktemp("bare")))
 
 
 @pytest.fixture
@@ -211,3 +226,110 @@ def test_a_warm_cache_stays_from_launch_to_launch_of_a_row_and_goes_with_the_run
 def test_caches_begin_empty_as_a_rule(bench, tmp_path):
     one = cell()
     assert runner.launch_job(one, bench, setting({}, one), tmp_path / "samples.npz").warm is None
+
+
+@pytest.fixture
+def sensors(tmp_path, monkeypatch):
+    """A machine with one sensor: a thermometer."""
+    zone = tmp_path / "root/sys/class/thermal/thermal_zone0"
+    zone.mkdir(parents=True)
+    (zone / "type").write_text("x86_pkg_temp\n")
+    (zone / "temp").write_text("61000\n")
+    monkeypatch.setattr(runner, "Beside", functools.partial(Beside, root=tmp_path / "root"))
+
+
+def sampling():
+    """The processes below this one that sample sensors."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        try:
+            if "harness.telemetry" in child.cmdline():
+                found.append(child.pid)
+        except psutil.Error:  # it ended meanwhile
+            continue
+    return found
+
+
+@pytest.mark.usefixtures("sensors")
+def test_one_process_samples_beside_all_launches_and_ends_with_the_run(sink, bench):
+    cells = [cell("prove"), cell("latency")]
+    benches = {each.variant_id: bench for each in cells}
+    events = runner.run(Queue(*(Step(each, Launch(0)) for each in cells)), sink, setting(benches, *cells))
+    seen = [sampling() for _ in events]
+    assert seen[0] == seen[-1]
+    assert len(seen[0]) == 1
+    assert sampling() == []
+    assert not (sink.folder / ROWS).exists()
+
+
+@pytest.mark.usefixtures("sensors")
+def test_a_launch_keeps_the_rows_from_before_it_to_after_it(sink, bench):
+    ran(sink, bench, cell("latency"))
+    (record,) = sink.records()
+    assert record.outcome == Completed()
+    kept = sink.folder / record.telemetry.path
+    assert kept.parent.name == "telemetry"
+    assert kept.stem == (sink.folder / record.samples.path).stem
+    assert hashlib.sha256(kept.read_bytes()).hexdigest() == record.telemetry.sha256
+    with np.load(kept, allow_pickle=False) as archive:
+        table = Table.of_arrays(archive)
+    samples = Samples.load(sink.folder / record.samples.path)
+    assert len(table) == record.telemetry.rows
+    assert table.time_ns[0] < samples.start_ns.min()
+    assert table.time_ns[-1] > samples.end_ns.max()
+    column = [column.name for column in table.columns].index("temperature/thermal_zone0 x86_pkg_temp")
+    assert set(table.values[:, column]) == {61_000.0}
+
+
+@pytest.mark.usefixtures("sensors")
+def test_a_run_that_is_left_early_leaves_no_process(sink, bench):
+    one = cell()
+    events = runner.run(Queue(Step(one, Launch(0))), sink, setting({one.variant_id: bench}, one))
+    next(events)
+    assert len(sampling()) == 1
+    events.close()
+    assert sampling() == []
+
+
+@pytest.mark.usefixtures("sensors")
+def test_rows_that_cannot_be_kept_cost_no_launch(sink, bench):
+    (sink.folder / "telemetry").write_text("in the way")
+    ran(sink, bench, cell("latency"))
+    (record,) = sink.records()
+    assert record.outcome == Completed()
+    assert record.telemetry is None
+
+
+@pytest.mark.usefixtures("sensors")
+def test_what_the_sensors_say_of_the_gpu_joins_the_noise_of_the_launch(sink, bench, monkeypatch):
+    slowed, asked = NoiseReading(State.BAD, 0.5, 0.0, "share", "power brake"), []
+
+    def readings(table, device, window_ns):
+        asked.append((device, window_ns))
+        return {"gpu_throttle": slowed}
+
+    monkeypatch.setattr(runner, "readings", readings)
+    ran(sink, bench, cell("latency"), cell("prove"))
+    record, proof = sink.records()
+    assert proof.telemetry is not None
+    assert proof.noise == {}  # it times nothing, and is not made again for noise
+    assert record.noise["gpu_throttle"] == slowed
+    assert "run_queue_wait" in record.noise
+    steady = Samples.load(sink.folder / record.samples.path).steady()
+    assert asked == [("cpu", (steady.start_ns.min(), steady.end_ns.max()))]
+
+
+def test_a_launch_is_kept_on_the_processors_of_its_cell(sink, bench, monkeypatch):
+    given = []
+    monkeypatch.setattr(process, "call", lambda _kind, _job, child, _answer: given.append(child.cpus) or Skipped("-"))
+    bound = replace(cell(), scenario=Scenario("prove", {"cpus": [0, 1]}))
+    ran(sink, bench, bound, cell())
+    assert given == [(0, 1), None]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux keeps a process on processors")
+def test_processors_that_are_not_there_fail_the_launch_by_name(sink, bench):
+    ran(sink, bench, replace(cell(), scenario=Scenario("prove", {"cpus": [100_000]})))
+    outcome = sink.records()[0].outcome
+    assert (outcome.stage, outcome.kind) == (Stage.PREPARE, "processors")
+    assert "100000" in outcome.message

@@ -89,6 +89,28 @@ def test_a_scalar_stands_for_a_list_of_one(load):
     assert load(TEXT + "percentiles: 99\n").percentiles == (99.0,)
 
 
+def test_a_scenario_of_ones_own_name_is_one_of_a_kind(load):
+    text = edited("threads: [null, 2]", "scenario: [camera, line, latency]")
+    loaded = load(text + "scenarios: {camera: {fps: 60}, line: {kind: camera, cameras: 8, deadline_ms: 50}}\n")
+    kind, given = loaded.scenario("line")
+    assert (kind.name, given["cameras"], given["fps"], given["deadline_ms"]) == ("camera", 8, 30.0, 50.0)
+    assert loaded.scenario("camera")[1]["fps"] == 60.0
+    assert loaded.scenario("latency")[1] == {}
+
+
+@pytest.mark.parametrize(("said", "seconds"), [("90s", 90.0), ("30m", 1800.0), ("2h", 7200.0)])
+def test_a_budget_is_a_time(load, said, seconds):
+    assert load(TEXT + f"budget: {said}\n").budget_s == seconds
+    assert load(TEXT).budget_s is None
+
+
+@pytest.mark.parametrize(
+    ("said", "cpus"), [("[0, 2]", (0, 2)), ("0-2", (0, 1, 2)), ("['1-2', 2, 5]", (1, 2, 5)), ("3", (3,))]
+)
+def test_processors_are_numbers_and_ranges(load, said, cpus):
+    assert load(TEXT + f"cpus: {said}\n").cpus == cpus
+
+
 def test_settings_of_a_task_are_those_of_its_own_type(load):
     loaded = load(edited("task: detect", "task: {name: detect, confidence: 0.4}"))
     assert loaded.workloads["net"].task["confidence"] == 0.4
@@ -120,7 +142,23 @@ def test_what_is_resolved_loads_as_an_equal_suite(load, tmp_path):
         ),
         (edited("int8]", "in8]"), "did you mean 'int8'?"),
         (TEXT + "preset: fast\n", "suite.yaml:12:9: expected 'quick', 'default' or 'publish', found the text 'fast'"),
-        (edited("threads: [null, 2]", "scenario: latncy"), "suite.yaml:11:13: expected 'latency', "),
+        (
+            edited("threads: [null, 2]", "scenario: latncy"),
+            "suite.yaml:11:13: no scenario is called 'latncy'; did you mean 'latency'?",
+        ),
+        (edited("threads: [null, 2]", "scenario: sentinel"), "suite.yaml:11:13: no scenario is called 'sentinel'"),
+        (TEXT + "include: [{scenario: [line]}]\n", "suite.yaml:12:22: no scenario is called 'line'"),
+        (TEXT + "scenarios: {line: {cameras: 8}}\n", "suite.yaml:12:19: no scenario is called 'line'"),
+        (TEXT + "scenarios: {line: {kind: camra}}\n", "suite.yaml:12:26: no scenario is called 'camra'; did you mean"),
+        (TEXT + "scenarios: {camera: {kind: server}}\n", "suite.yaml:12:28: camera is a scenario itself"),
+        (TEXT + "scenarios: {camera: {camera: 8}}\n", "suite.yaml:12:30: unknown setting 'camera'; did you mean"),
+        (TEXT + "scenarios: {camera: {cameras: 0}}\n", "suite.yaml:12:31: it must be 1 or above"),
+        (TEXT + "scenarios: {camera: {fps: fast}}\n", "suite.yaml:12:27: expected float, found str"),
+        (TEXT + "scenarios: {mlperf: {mode: server}}\n", "it must be given with `server`"),
+        (TEXT + "budget: 90\n", "suite.yaml:12:9: "),
+        (TEXT + "budget: 1.5h\n", "suite.yaml:12:9: "),
+        (TEXT + "cpus: [0, x]\n", "suite.yaml:12:"),
+        (TEXT + "cpus: 3-1\n", "suite.yaml:12:"),
         (
             edited("threads: [null, 2]", "workload: nett"),
             "suite.yaml:11:13: unknown workload 'nett'; did you mean 'net'?",

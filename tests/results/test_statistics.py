@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.signal import lfilter
 
+from results import statistics
 from results.statistics import (
     holm,
     launch_interval,
@@ -266,3 +268,33 @@ def test_a_tail_keeps_its_end():
     assert tail[-1] == (9999.0, pytest.approx(1e-4))
     assert tail[0] == (1.0, pytest.approx(0.9999))
     assert thin_tail(np.array([3.0])) == ()
+
+
+def wandering(n, seed, rho):
+    innovations = np.random.default_rng(seed).standard_normal(n)
+    innovations[1:] *= math.sqrt(1 - rho**2)
+    return 1e6 * np.exp(0.02 * lfilter([1.0], [1.0, -rho], innovations))
+
+
+def test_a_launch_whose_latencies_depend_on_each_other_is_seldom_unsteady():
+    assert sum(steady_segment(wandering(150, seed, rho=0.8))[1] for seed in range(200)) <= 4
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5, 0.8])
+def test_dependence_is_seen_through_steps_and_outliers(rho):
+    latencies = wandering(20_000, 3, rho)
+    latencies[5000:] *= 1.5
+    latencies[::100] *= 3
+    assert statistics._dependence(np.log(latencies)) == pytest.approx(rho, abs=0.1)
+
+
+@pytest.mark.parametrize(("rho", "width"), [(0.5, 4), (0.8, 4), (0.8, 20)])
+def test_what_neighbouring_bins_hide_is_that_of_an_autoregressive_series(rho, width):
+    bins = np.log(wandering(2_000_000, 4, rho)).reshape(-1, width).mean(axis=1)
+    neighbours = np.diff(bins).std() / math.sqrt(2)
+    levels = bins[: len(bins) // 50 * 50].reshape(-1, 50).mean(axis=1).std() * math.sqrt(50)
+    assert statistics._hidden(rho, width) == pytest.approx(levels / neighbours, rel=0.06)
+
+
+def test_independent_bins_hide_nothing():
+    assert statistics._hidden(0.0, 7) == pytest.approx(1.0)

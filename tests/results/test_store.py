@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from harness.errors import StoreError
+from harness.telemetry.sensor import Column
+from harness.telemetry.table import Table
 from harness.vocabulary import Completed, Failed, Launch, Plan, Precision, SamplesRef, Stage
 from results import journal as journals
 from results import store as stores
@@ -328,3 +330,16 @@ def test_the_stored_run_of_schema_1_is_still_read():
     for record in store.records():
         if record.samples is not None:
             assert len(store.samples(record.samples).steady())
+
+
+def test_what_the_sensors_said_is_there_whole_before_the_record_that_names_it(store, record):
+    rows = Table((Column("c", "rapl", "energy", "package", "uJ"),), np.arange(3), np.ones((3, 1)))
+    (store.folder / "telemetry").mkdir()
+    place = f"telemetry/{Path(record.samples.path).name}"
+    sensed = replace(record, telemetry=SamplesRef(place, rows.save(store.folder / place), 3))
+    store.finished(sensed)
+    read = Table.of_arrays(RunStore.open(store.folder).arrays(sensed.telemetry))
+    assert (len(read), read.columns) == (3, rows.columns)
+    (store.folder / place).write_bytes(b"changed")
+    with pytest.raises(StoreError, match="SHA-256"):
+        store.finished(sensed)

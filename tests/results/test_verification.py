@@ -12,6 +12,8 @@ import pytest
 from harness.codec import encode
 from harness.errors import DataError
 from harness.measure.samples import Samples
+from harness.telemetry.sensor import Column
+from harness.telemetry.table import Table
 from harness.vocabulary import Precision, State, Unknowable
 from results.journal import format_line, parse_line
 from results.published import Published, published
@@ -339,3 +341,21 @@ def test_what_is_no_report_is_refused(tmp_path, text):
         published(tmp_path / "page.html")
     with pytest.raises(DataError, match="cannot be read"):
         published(tmp_path / "gone.html")
+
+
+@pytest.mark.parametrize(("rows_said", "caught"), [(3, False), (4, True)])
+def test_the_rows_of_the_sensors_are_counted(run, checked, rows_said, caught):
+    said = {}
+
+    def sampled(payloads):
+        (record, *_) = ends(payloads, "latency")
+        rows = Table((Column("c", "rapl", "energy", "package", "uJ"),), np.arange(3), np.ones((3, 1)))
+        said["path"] = record["samples"]["path"].replace("samples/", "telemetry/")
+        (run / "telemetry").mkdir()
+        sha256 = rows.save(run / said["path"])
+        record["telemetry"] = {"path": said["path"], "sha256": sha256, "rows": rows_said}
+
+    rewritten(run, sampled)
+    detail = checked()[0].get("files", "")
+    assert (detail == f"{said['path']} holds 3 rows, its record says 4") == caught
+    assert bool(detail) == caught

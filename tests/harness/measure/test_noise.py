@@ -2,8 +2,11 @@ import shutil
 import threading
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from harness.measure.noise import DETECTORS, NoiseWatch
+from harness.measure.noise import DETECTORS, NoiseWatch, Threads
+from harness.measure.system import Unavailable
 from harness.vocabulary import State
 
 WALL_NS = 1_000_000_000
@@ -17,8 +20,9 @@ def machine(tmp_path):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
 
-    put("proc/self/task/10/schedstat", "5000000000 100000000 40\n")
-    put("proc/self/task/11/schedstat", "1000000000 50000000 7\n")
+    for thread, ran_ns, waited_ns in ((10, 5_000_000_000, 100_000_000), (11, 1_000_000_000, 50_000_000)):
+        ran(put, thread, ran_ns, waited_ns)
+    put("sys/devices/system/cpu/online", "0-1\n")
     put("proc/stat", "cpu  1000 0 500 8000 10 0 5 100 0 0\ncpu0 1 2 3\n")
     put("proc/self/cgroup", "0::/app/bench\n")
     put("proc/self/mountinfo", "31 23 0:28 / /sys/fs/cgroup rw,relatime shared:4 - cgroup2 cgroup2 rw\n")
@@ -30,6 +34,12 @@ def machine(tmp_path):
         put(f"sys/devices/system/cpu/cpu{cpu}/thermal_throttle/package_throttle_count", "6\n")
         put(f"sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_cur_freq", "3000000\n")
     return put
+
+
+def ran(put, thread, ran_ns, waited_ns, processors="0-1"):
+    """Let a thread have run and waited so long, since it began."""
+    put(f"proc/self/task/{thread}/schedstat", f"{ran_ns} {waited_ns} 9\n")
+    put(f"proc/self/task/{thread}/status", f"Name:\tpython\nCpus_allowed_list:\t{processors}\n")
 
 
 @pytest.fixture
@@ -67,13 +77,85 @@ def test_waiting_threads_are_summed_over_wall_time(watched, machine):
 def test_threads_that_come_go_or_reuse_a_number(watched, machine, tmp_path):
     def change():
         shutil.rmtree(tmp_path / "proc/self/task/10")
-        machine("proc/self/task/11/schedstat", "1000 4000000 1\n")  # less than before: another thread
-        machine("proc/self/task/12/schedstat", "1000 6000000 1\n")
+        ran(machine, 11, 1000, 4_000_000)  # less than before: another thread
+        ran(machine, 12, 1000, 6_000_000)
 
     reading = watched(change)["run_queue_wait"]
     assert reading.value == pytest.approx(0.010)
     assert reading.state is State.OK
     assert reading.detail == "1 threads ended meanwhile and are not counted"
+
+
+def worked(machine, threads, processors="0-1"):
+    """Let threads work for the window: (share of it on a processor, share of it waiting for one) each."""
+    for thread, (on, off) in enumerate(threads, 20):
+        ran(machine, thread, int(on * WALL_NS), int(off * WALL_NS), processors)
+
+
+@pytest.mark.parametrize(
+    ("threads", "state", "value"),
+    [
+        ([(0.9, 0.09), (0.9, 0.09)], State.BAD, 0.18),  # as many as processors: others took them
+        ([(0.98, 0.005), (0.98, 0.005)], State.OK, 0.01),
+        ([(0.5, 0.5)] * 4, State.UNAVAILABLE, None),  # four on two processors, alone on the machine
+        ([(1.0, 0.0), (0.5, 0.5), (0.5, 0.5)], State.UNAVAILABLE, None),
+        ([(0.25, 0.75)] * 4, State.BAD, 3.0),  # of which they cannot have waited more than 2.0 for each other
+        ([(0.5, 0.5), (0.5, 0.5), (0.001, 0.0)], State.BAD, 1.0),  # a third that hardly worked excuses nothing
+        ([(0.95, 0.022), (0.95, 0.0), (0.005, 0.0)], State.UNAVAILABLE, None),  # but it may explain so little
+        ([(0.9, 0.005)] * 2 + [(0.1, 0.002)] * 4, State.OK, 0.018),  # many that hardly waited
+    ],
+)
+def test_own_threads_that_outnumber_the_processors_convict_nobody(watched, machine, threads, state, value):
+    reading = watched(lambda: worked(machine, threads))["run_queue_wait"]
+    assert reading.state is state
+    assert reading.value == (None if value is None else pytest.approx(value))
+    if state is State.UNAVAILABLE:
+        assert f"{len(threads)} had work, on 2 processors" in reading.detail
+
+
+def test_pinned_to_one_processor_two_threads_are_one_too_many(watched, machine):
+    for thread in (10, 11):
+        ran(machine, thread, 5_000_000_000, 100_000_000, "1")
+    reading = watched(lambda: worked(machine, [(0.5, 0.5), (0.5, 0.5)], "1"))["run_queue_wait"]
+    assert (reading.state, reading.value) == (State.UNAVAILABLE, None)
+    assert "on 1 processors" in reading.detail
+
+
+def test_what_own_threads_may_have_waited_for_each_other_is_told_beside_a_verdict(watched, machine):
+    reading = watched(lambda: worked(machine, [(0.6, 0.4), (0.6, 0.4), (0.1, 0.0)]))["run_queue_wait"]
+    assert (reading.state, reading.value) == (State.BAD, pytest.approx(0.8))
+    assert reading.detail == "at most 10.0% of it for each other"
+
+
+def test_a_thread_that_ended_may_have_been_at_work_all_the_time(watched, machine, tmp_path):
+    def change():
+        worked(machine, [(0.95, 0.05)])
+        ran(machine, 11, 1_900_000_000, 100_000_000)
+        shutil.rmtree(tmp_path / "proc/self/task/10")
+
+    assert watched(change)["run_queue_wait"].state is State.UNAVAILABLE
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.lists(st.booleans(), min_size=20, max_size=20), min_size=1, max_size=6),
+    st.integers(1, 4),
+)
+def test_alone_on_the_machine_nobody_is_ever_convicted(runnable, processors):
+    """A scheduler that keeps every processor busy, over random bursts of work: all waiting is for own threads."""
+    times = [[0, 0] for _ in runnable]
+    for tick in range(20):
+        ready = [thread for thread, plan in enumerate(runnable) if plan[tick]]
+        for place, thread in enumerate(ready[tick % len(ready) :] + ready[: tick % len(ready)] if ready else []):
+            times[thread][place >= processors] += WALL_NS // 20
+    after = Threads({str(thread): tuple(each) for thread, each in enumerate(times)}, frozenset(range(processors)))
+    before = Threads(dict.fromkeys(after.times_ns, (0, 0)), after.processors)
+    try:
+        reading = DETECTORS["run_queue_wait"].judge(before, after, WALL_NS)
+    except Unavailable:
+        return
+    assert reading.state is State.OK
+    assert reading.value == 0
 
 
 @pytest.mark.parametrize(("stolen", "state"), [(4, State.OK), (5, State.OK), (6, State.BAD)])
@@ -140,7 +222,15 @@ def test_a_system_that_tells_nothing_is_unavailable_with_a_reason(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "x y z\n", "cpu 1 2\n", "some\n", "1:2\n"])
 @pytest.mark.parametrize(
-    "path", ["proc/self/task/10/schedstat", "proc/stat", "proc/self/cgroup", "proc/self/mountinfo", "proc/pressure/cpu"]
+    "path",
+    [
+        "proc/self/task/10/schedstat",
+        "proc/self/task/10/status",
+        "proc/stat",
+        "proc/self/cgroup",
+        "proc/self/mountinfo",
+        "proc/pressure/cpu",
+    ],
 )
 def test_an_unknown_form_is_unavailable_never_an_exception(watched, machine, path, text):
     machine(path, text)
@@ -150,7 +240,7 @@ def test_an_unknown_form_is_unavailable_never_an_exception(watched, machine, pat
 
 def test_a_kernel_without_scheduling_statistics(watched, machine):
     for thread in (10, 11):
-        machine(f"proc/self/task/{thread}/schedstat", "0 0 0\n")
+        ran(machine, thread, 0, 0)
     assert "scheduling statistics" in watched()["run_queue_wait"].detail
 
 

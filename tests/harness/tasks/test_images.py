@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from harness.errors import DataError
-from harness.tasks.images import decode, upright_size
+from harness.tasks.images import decode, decode_bytes, upright_size
 
 ROTATED = 6  # EXIF: the stored rows are the columns of the upright image
 EXIF_ORIENTATION = 0x0112
@@ -73,6 +73,20 @@ def test_an_unreadable_image_is_named(tmp_path, content):
     with pytest.raises(DataError, match=r"broken\.jpg") as caught:
         decode(path)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P"])
+def test_bytes_in_memory_are_decoded_as_their_file_is(tmp_path, mode):
+    path = tmp_path / "image.png"
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = ROTATED
+    photo().convert(mode).save(path, exif=exif)
+    assert np.array_equal(decode_bytes(path.read_bytes(), path), decode(path))
+
+
+def test_unreadable_bytes_are_named_as_their_file(tmp_path):
+    with pytest.raises(DataError, match=r"broken\.jpg: not a readable image"):
+        decode_bytes(stored_jpeg()[:2000], tmp_path / "broken.jpg")
 
 
 def test_a_missing_image_is_named(tmp_path):

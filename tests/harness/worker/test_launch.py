@@ -8,10 +8,12 @@ import pytest
 from PIL import Image
 
 from harness import jobs
-from harness.errors import NotAsAsked
+from harness.errors import HarnessError, NotAsAsked
+from harness.measure import memory
 from harness.vocabulary import Artifact, Goal, Precision, TensorSpec
 from harness.worker import launch as launching
 from harness.worker import opening
+from harness.worker.scenarios import opened, throughput
 from harness.worker.stage import Stages
 
 
@@ -80,9 +82,9 @@ def test_such_a_model_is_evaluated_on_images_laid_out_so(job, tmp_path):
 def test_the_peak_is_read_before_outputs_are_compared(job, tmp_path, monkeypatch):
     """A comparison holds copies of the outputs in float64: 19 MiB for YOLO11n, which are not the engine's."""
     order = []
-    verify, peak_bytes = launching._verify, launching.memory.peak_bytes
-    monkeypatch.setattr(launching, "_verify", lambda *given: (order.append("verify"), verify(*given))[1])
-    monkeypatch.setattr(launching.memory, "peak_bytes", lambda: (order.append("peak"), peak_bytes())[1])
+    verify, peak_bytes = opened.verify, memory.peak_bytes
+    monkeypatch.setattr(opened, "verify", lambda *given: (order.append("verify"), verify(*given))[1])
+    monkeypatch.setattr(memory, "peak_bytes", lambda: (order.append("peak"), peak_bytes())[1])
     answer = launching.launch(job("memory"), Stages(tmp_path / "stage"))
     assert order == ["peak", "verify"]
     assert answer.memory.peak_bytes >= answer.memory.baseline_bytes
@@ -90,16 +92,29 @@ def test_the_peak_is_read_before_outputs_are_compared(job, tmp_path, monkeypatch
 
 def test_noise_of_a_throughput_launch_is_that_of_its_steady_phase(job, tmp_path, monkeypatch):
     order = []
-    warm, watch = launching._warm, launching.NoiseWatch
+    warm, watch = opened.warm, throughput.NoiseWatch
 
     class Watch(watch):
         def start(self):
             order.append("watch")
             super().start()
 
-    monkeypatch.setattr(launching, "NoiseWatch", Watch)
-    monkeypatch.setattr(launching, "_warm", lambda *given: (order.append("warm"), warm(*given))[1])
+    monkeypatch.setattr(throughput, "NoiseWatch", Watch)
+    monkeypatch.setattr(opened, "warm", lambda *given: (order.append("warm"), warm(*given))[1])
     answer = launching.launch(job("throughput"), Stages(tmp_path / "stage"))
     assert order == ["warm", "warm", "watch"]
     assert answer.timing.streams == 2
     assert answer.noise
+
+
+def test_a_scenario_that_nobody_knows_is_refused_by_name(job, tmp_path):
+    with pytest.raises(HarnessError, match="no scenario is called 'latncy'"):
+        launching.launch(job("latncy"), Stages(tmp_path / "stage"))
+
+
+def test_a_launch_keeps_the_median_that_a_budget_is_spent_by(job, tmp_path):
+    answer = launching.launch(job("latency"), Stages(tmp_path / "stage"))
+    with np.load(tmp_path / "samples.npz") as columns:
+        steady = columns["phase"] == 1
+        latencies = (columns["end_ns"] - columns["start_ns"])[steady]
+    assert answer.timing.median_ns == int(np.median(latencies))

@@ -1,0 +1,1 @@
+"""What the samples of each scenario say, one file per scenario; derived on read."""
