@@ -53,6 +53,7 @@ class ServerSettings:
         _check(self.max_delay_ms >= 0, "max_delay_ms", "0 or above")
         _check(self.seconds > 0, "seconds", "above 0")
         _check(self.trials >= 1, "trials", "1 or above")
+        _check(self.rate is None or self.trials == 8, "trials", "left out: a given rate is not searched for")
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,18 @@ class MlPerfSettings:
         _check(self.target_latency_ms is None or self.target_latency_ms > 0, "target_latency_ms", "above 0")
         _check(self.mode != "server" or self.target_latency_ms is not None, "target_latency_ms", "given with `server`")
         _check(self.samples >= 1, "samples", "1 or above")
+        # What has no effect would make another cell of the same work.
+        rated = self.mode in {"server", "offline"}
+        _check(self.target_qps is None or rated, "target_qps", "left out: `server` and `offline` alone take it")
+        bounded = self.target_latency_ms is None or self.mode == "server"
+        _check(bounded, "target_latency_ms", "left out: `server` alone takes it")
+        _check(self.samples == 8 or self.mode == "multi_stream", "samples", "left out: `multi_stream` alone takes it")
+
+
+def _server_seconds(settings: ServerSettings) -> float:
+    """Return how long a launch lasts at most: each rate may leave a backlog that is waited for, ten times the SLO."""
+    each = settings.seconds + max(10 * settings.slo_ms / 1e3, 1.0)
+    return each if settings.rate else 1.0 + each * settings.trials
 
 
 def _latency(_settings: Any) -> Goal:
@@ -178,7 +191,7 @@ KINDS: Mapping[str, Kind] = {
             replicated=True,
             streams=True,
             goal=_throughput,
-            lasting=lambda settings: settings.seconds * (1 if settings.rate else settings.trials),
+            lasting=_server_seconds,
         ),
         Kind(
             "camera",

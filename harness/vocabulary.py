@@ -301,8 +301,10 @@ class Timing:
     steady_iterations: int = 0
     steady_ns: int = 0  # from the first start to the last end of the steady phase
     streams: int = 1
-    stop_reason: str = ""  # precise | max_time | max_iterations; of a search also max_trials | no_rate | backlog
-    median_ns: int = 0  # of the steady host→host latencies as they were taken; derived anew on read
+    stop_reason: str = (
+        ""  # precise | max_time | max_iterations; of others also max_trials | no_rate | backlog | loadgen
+    )
+    median_ns: int = 0  # steady, from when each was scheduled; what a budget is spent by, derived anew on read
 
 
 @dataclass(frozen=True)

@@ -238,7 +238,8 @@ def _server_chart(anchor: str, pairs: Sequence[tuple[RowName, Server]], scale: S
     slo = first.slo_ms * 1e6 / scale.divisor
     asked = percentile(first.slo_percentile / 100)
     paths = tuple(
-        Path(name.index, points[name.index], f"{name.label}: {server.message or server.verdict}")
+        # Rates that launches tried are no course that anything took: joined, they would zigzag from launch to launch.
+        Path(name.index, points[name.index], f"{name.label}: {server.message or server.verdict}", joined=False)
         for name, server in drawn
     )
     return LineChart(

@@ -292,9 +292,10 @@ def _paths(chart: LineChart, names: Sequence[RowName], canvas: Canvas) -> Figure
         axes.axhline(level, color=TOKENS["muted"], lw=1.4)
     for path in chart.paths:
         name, gid = names[path.row], f"row:{path.row}:"
-        along, up = zip(*path.points, strict=True)
-        axes.plot(along, up, color=TOKENS[f"series-{name.series}"], lw=1.8, ls=_DASHES[name.shape], gid=gid)
-        marked = path.points[:-1] if len(path.points) <= _MARKED else ()
+        if path.joined:
+            along, up = zip(*path.points, strict=True)
+            axes.plot(along, up, color=TOKENS[f"series-{name.series}"], lw=1.8, ls=_DASHES[name.shape], gid=gid)
+        marked = path.points[:-1] if len(path.points) <= _MARKED or not path.joined else ()
         for x, y in marked:
             _mark(axes, x, y, name, gid, 6.5)
         _mark(axes, *path.points[-1], name, f"row:{path.row}:dot", 8)

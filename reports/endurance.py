@@ -11,6 +11,7 @@ from reports.model import Axis, Column, Line, LineChart, Panel, Path, Table, Val
 from reports.speed import CURVES, estimated
 from reports.text import counted
 from results.row import Interval
+from results.scenarios.soak import SLOWED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -57,10 +58,16 @@ def _soak_values(soak: Soak) -> tuple[Value, ...]:
         Value(units.significant(soak.sustained), soak.sustained),
         Value(units.significant(soak.burst), soak.burst),
         estimated(soak.ratio, units.PLAIN),
-        Value("never", None, tone="good") if slowed is None else Value(units.significant(slowed), slowed, tone="warn"),
+        Value(units.significant(slowed), slowed, tone="warn") if slowed is not None else _not_slowed(soak),
         Value(f"{soak.seconds:,.0f}", soak.seconds),
         Value(str(soak.streams), soak.streams),
     )
+
+
+def _not_slowed(soak: Soak) -> Value:
+    """Return that the rate never fell, or that nothing of the kind was shown."""
+    kept = soak.ratio.low is not None and soak.ratio.low >= SLOWED
+    return Value("never", None, tone="good") if kept else Value("not shown", None)
 
 
 def _soak_chart(anchor: str, drawn: Sequence[tuple[RowName, Soak]]) -> LineChart:

@@ -205,11 +205,12 @@ class TrackChart:
 
 @dataclass(frozen=True)
 class Path:
-    """Points of a row in the plane, joined in their order."""
+    """Points of a row in the plane; joined in their order where what lies between them was passed through."""
 
     row: int
     points: tuple[tuple[float, float], ...]
     tip: str
+    joined: bool = True
 
 
 @dataclass(frozen=True)

@@ -104,11 +104,29 @@ def _accuracy_figure(row: Row) -> Figure | None:
 def _sentences(field: Field) -> list[str]:
     standing = field.standing
     sentences = [*_ties(field), _speed_sentence(field), *_accuracies(field), _accurate_enough(field), _left_out(field)]
+    sentences += _under_load(field)
     if standing.screening:
         launches = min(interval.launches for interval in map(field.latency, field.rows) if interval)
         each = counted(launches, "launch", "launches")
         sentences.append(f"Screening: {each} a cell; nothing here is a recommendation.")
     return [text for text in sentences if text]
+
+
+def _under_load(field: Field) -> list[str]:
+    """Return which deadlines and SLOs of the suite the leading rows do not hold: speed alone is no answer."""
+    sentences = []
+    for variant in field.standing.best[:_NAMED]:
+        row, label = field.rows[variant], field.label(variant)
+        for camera in row.cameras:
+            if camera.verdict != "holds":
+                share, bounds = units.percent(camera.missed)
+                within = f"the deadline of {camera.deadline_ms:.4g}\u00a0ms of {clamp(camera.title or 'camera', 60)}"
+                sentences.append(f"{label} misses {within} in {share}\u00a0% of the frames [{bounds}].")
+        for server in row.servers:
+            if server.verdict != "meets":
+                who = clamp(server.title or "server", 60)
+                sentences.append(f"{label} under {who}: {server.verdict}, {clamp(server.message, 160)}.")
+    return sentences
 
 
 def _ties(field: Field) -> list[str]:

@@ -57,7 +57,9 @@ def build(
         ("run", clamp(str(manifest.get("run_id", "")), 40)),
     )
     launches = launches_phrase(groups)
-    screening = any(group.standing.screening for group in groups)
+    screening = any(group.standing.screening for group in groups) or any(
+        finding.kind == "screening" for row in sequence if row.latency is None for finding in row.findings
+    )
     return View(
         title=f"Inference report: {suite}" if suite else "Inference report",
         subtitle=suite,

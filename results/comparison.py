@@ -201,9 +201,9 @@ def _message(verdict: Verdict, test: _Test, rule: _Rule, inside: tuple[float, fl
     if verdict is Verdict.EQUIVALENT:
         return f"{interval}: inside ±{margin}"
     if needed is None:
-        return f"this machine cannot resolve {margin}, not even with {MOST:,} launches; {interval}"
+        return f"this machine cannot tell {margin} from none, not even with {MOST:,} launches; {interval}"
     if needed > test.launches:
-        return f"this machine cannot resolve {margin}; about {needed} launches would; {interval}"
+        return f"this machine cannot tell {margin} from none; about {needed} launches would; {interval}"
     return f"{interval}: on which side of {margin} it lies is open, though {needed} launches have {POWER:.0%} power"
 
 

@@ -23,21 +23,33 @@ _MIB = 1 << 20
 def driven(row: Row) -> dict[str, Any]:
     """Return the columns of a row, units in their names."""
     columns: dict[str, Any] = {}
+    # One title may be driven with several numbers of streams, which its columns then name.
+    several = {
+        (kind, each.title)
+        for kind, found in (("camera", row.cameras), ("server", row.servers), ("soak", row.soaks))
+        for each in found
+        if sum(other.title == each.title for other in found) > 1
+    }
+
+    def titled(kind: str, each: Camera | Server | Soak) -> str:
+        return f"{each.title or kind} s{each.streams}" if (kind, each.title) in several else each.title
+
     if row.end_to_end is not None:
         columns |= _end_to_end(row.end_to_end)
     for camera in row.cameras:
-        columns |= _named("camera", camera.title, _camera(camera))
+        columns |= _named("camera", titled("camera", camera), _camera(camera))
     for server in row.servers:
-        columns |= _named("server", server.title, _server(server))
+        columns |= _named("server", titled("server", server), _server(server))
     for soak in row.soaks:
-        columns |= _named("soak", soak.title, _soak(soak))
+        columns |= _named("soak", titled("soak", soak), _soak(soak))
     if row.growth is not None:
         columns |= _named("memory_growth", "", _growth(row.growth))
     for energy in row.energy:
         columns |= _named("energy", energy.scope, _energy(energy))
     for result in row.loadgen:
         # The scenario's own name in the suite may be one that a shortened run must not bear.
-        columns |= _named("loadgen", result.run.scenario, _loadgen(result))
+        accuracy = " accuracy" if result.run.mode == "AccuracyOnly" else ""
+        columns |= _named("loadgen", f"{result.run.scenario}{accuracy}", _loadgen(result))
     return columns
 
 

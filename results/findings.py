@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness import proof
+from harness.scenarios import KINDS
 from harness.vocabulary import Failed, Finding, Level, Skipped, State, Unknowable
 from results.scenarios.energy import throttled
 
@@ -135,6 +136,12 @@ def _replication(evidence: Evidence) -> Iterator[Finding]:
     if latency is not None and latency.host_to_host.launches < MINIMUM_LAUNCHES:
         count = latency.host_to_host.launches
         yield Finding("screening", f"{count} launches, {MINIMUM_LAUNCHES} are needed for a recommendation")
+    elif latency is None:
+        for history in _timed(evidence):
+            count = len(history.measured)
+            if KINDS[_scenario(history)].replicated and count < MINIMUM_LAUNCHES:
+                words = f"{count} {_scenario(history)} launches, {MINIMUM_LAUNCHES} are needed for a recommendation"
+                yield Finding("screening", words)
     for history in evidence.histories:
         total = max(history.planned.launches, len(history.records) + history.lost)
         done = len(history.completed)

@@ -135,7 +135,8 @@ def _measured(store: RunStore, record: Record) -> Measured:
     if not len(steady):
         raise StoreError(f"{record.samples.path} holds no steady sample", "the worker is at fault: report it")
     steady = _rows(steady, steady.start_ns.argsort(kind="stable"))  # streams are stored one after the other
-    begin, unsteady = steady_segment(steady.host_to_host_ns)
+    # From when it was scheduled, which in a closed loop is its start, and end to end where decoding begins.
+    begin, unsteady = steady_segment(steady.response_ns)
     return Measured(record, _rows(steady, slice(begin, None)), unsteady)
 
 

@@ -83,7 +83,7 @@ def _draft(store: RunStore, group: Sequence[CellHistory], label: str) -> Row:
         soaks=tuple(soak(history.measured) for history in driven if _is(history, "soak")),
         growth=growth(remembered),
         loadgen=tuple(result for history in driven if _is(history, "mlperf") for result in loadgen(history.measured)),
-        energy=energy(watched.measured, store.arrays, _at(store.manifest, "telemetry", "absent")) if watched else (),
+        energy=energy(timed.measured, store.arrays, _at(store.manifest, "telemetry", "absent")) if timed else (),
         agreement=_agreement(completed),
         execution=next((r.execution for r in reversed(completed) if r.execution is not None), None),
         artifact=next((r.artifact for r in reversed(records) if r.artifact is not None), None),

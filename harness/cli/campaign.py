@@ -132,7 +132,7 @@ def create(campaign: Campaign, root: Path, *, suite_text: str, command: str) -> 
         "workloads": {name: _workload_facts(model) for name, model in models.items()},
         "telemetry": telemetry.survey(),
         "command": command,
-        "overhead": _overhead_facts(overhead) if isinstance(overhead, jobs.OverheadAnswer) else {},
+        "overhead": _overhead_facts(overhead),
         "harness_version": harness.__version__,
     }
     store = RunStore.create(root, manifest)
@@ -151,8 +151,10 @@ def _overhead_job(campaign: Campaign) -> jobs.OverheadJob:
     return jobs.OverheadJob(_OVERHEAD_ITERATIONS, tuple(sorted(streams)), tuple(sorted(scenarios)))
 
 
-def _overhead_facts(found: jobs.OverheadAnswer) -> dict[str, float]:
-    """Return nanoseconds per inference, by number of streams and by scenario."""
+def _overhead_facts(found: jobs.OverheadAnswer | Failed | Skipped) -> dict[str, float | str]:
+    """Return nanoseconds per inference, by number of streams and by scenario; or why they are not known."""
+    if not isinstance(found, jobs.OverheadAnswer):
+        return {"not measured": found.message if isinstance(found, Failed) else found.reason}
     by_scenario = {f"{name}_ns": value for name, value in found.by_scenario.items()}
     return {"1": found.per_iteration_ns, **found.by_streams, **by_scenario}
 
@@ -212,6 +214,10 @@ def check_unchanged(campaign: Campaign, store: RunStore) -> None:
     Another machine or another version of an engine makes no other cell, but one row must not mix the two.
     """
     hint = "run the suite anew"
+    measured_with = store.manifest.get("harness_version")
+    if measured_with != harness.__version__:
+        message = f"{store.run_id} was measured with harness {measured_with}, this is {harness.__version__}"
+        raise HarnessError(message, f"install that version, or {hint}")
     if store.manifest["host"]["hw_id"] != short_id(hardware()):
         raise HarnessError(f"{store.run_id} was measured on other hardware than this", hint)
     for name, stored in store.manifest["engines"].items():

@@ -198,7 +198,10 @@ def rerun(
             campaigns.check_unchanged(campaign, store)
             benches = campaigns.prepared(campaign, [cell], _note)
             tried = [attempt.launch for attempt in store.attempts() if attempt.cell_id == cell.cell_id]
-            launch = Launch(0, max((item.attempt + 1 for item in tried if item.index == 0), default=0))
+            first = [item for item in tried if item.index == 0]
+            attempt = max((item.attempt + 1 for item in first), default=0)
+            # Of the same round and seed, so that what is drawn for it is what was drawn for the run.
+            launch = Launch(0, attempt, max((item.round for item in first), default=0), store.plan.seed)
             setting = replace(campaigns.setting(campaign, store, benches), echo=True)
             record = None
             for event in runner.run(_Once(Step(cell, launch), len(store.records())), store, setting):

@@ -9,9 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli.console import out, say
+from harness.codec import encode
 from harness.vocabulary import Failed, Skipped
 from reports import units
 from results import table as tables
+from results.drift import drift_of
 from results.rank import standings
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ def summary_data(store: RunStore, derived: Sequence[Row]) -> dict[str, Any]:
         "run_id": store.run_id,
         "folder": str(store.folder),
         "damage": list(store.damage),
+        "drift": encode(drift_of(store)),
         "standings": [
             {
                 "workload": standing.workload,
@@ -55,6 +58,7 @@ def show(store: RunStore, derived: Sequence[Row], page: Path) -> None:
     for standing in standings(derived):
         mine = [by_id[key] for key in (*standing.best, *standing.rest, *standing.excluded)]
         if not any(row.latency or row.throughput or row.memory or row.accuracy for row in mine):
+            _show_findings(mine)
             continue
         out.print(_table(standing.workload, mine))
         _show_findings(mine)
@@ -67,6 +71,9 @@ def show(store: RunStore, derived: Sequence[Row], page: Path) -> None:
             say("screening: too few launches to recommend anything; --preset default makes five")
         say("")
     _show_driven(derived)
+    watched = drift_of(store)
+    if watched is not None and watched.found:
+        say(f"drift: {watched.message}")
     _show_troubles(derived)
     for damage in store.damage:
         say(f"damaged: {damage}")
@@ -149,7 +156,7 @@ def _show_driven(derived: Sequence[Row]) -> None:
         for server in row.servers:
             say(f"{_titled('server', server.title)}, {who}: {server.verdict}, {server.message}")
         for soak in row.soaks:
-            left = f"{soak.ratio.estimate:.0%} of the burst is sustained"
+            left = f"{soak.ratio.estimate:.0%} {units.PLAIN.bounds(soak.ratio)} of the burst is sustained"
             since = "" if soak.slowed_after_s is None else f", slower after {soak.slowed_after_s:.0f} s"
             say(f"{_titled('soak', soak.title)}, {who}: {left}{since}")
 

@@ -143,6 +143,7 @@ class Concurrent:
 
     samples: Samples
     warmup_iterations: int
+    full: bool = False  # a stream had no row left, and ended before its time
 
 
 def concurrent(
@@ -171,4 +172,8 @@ def concurrent(
     with without_collector():
         at_once(len(streams), prepare, drive, begin)
     parts = [column.samples(index) for index, column in enumerate(columns)]
-    return Concurrent(Samples.joined(parts), sum(column.warm for column in columns))
+    return Concurrent(
+        Samples.joined(parts),
+        sum(column.warm for column in columns),
+        full=any(column.filled == column.capacity for column in columns),
+    )

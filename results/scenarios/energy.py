@@ -190,7 +190,11 @@ def _items(launch: Measured, begin_ns: int, end_ns: int) -> float:
     shares = np.maximum(inside_ns, 0) / np.maximum(samples.end_ns - samples.start_ns, 1)
     cell = launch.record.cell
     per_row = 1 if cell.scenario.name in _PER_ITEM else cell.batch
-    return float(shares[samples.phase == STEADY].sum() * per_row)
+    steady = samples.phase == STEADY
+    # Of a long soak every so manieth inference alone has a row: see ``harness.measure.thinning``.
+    timing, kept = launch.record.timing, int(steady.sum())
+    weight = max(timing.steady_iterations, kept) / kept if timing is not None and kept else 1.0
+    return float(shares[steady].sum() * per_row * weight)
 
 
 @dataclass(frozen=True)

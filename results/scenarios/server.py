@@ -12,7 +12,7 @@ from harness.measure.slo import backlog_grows
 from harness.scenarios import KINDS
 from harness.statistics import minimum_effective_samples
 from results.driven import RateTried, Server
-from results.row import Quantile
+from results.row import Interval, Quantile
 from results.scenarios.shares import pooled_share
 from results.statistics import pooled_quantile, rate_interval
 
@@ -61,8 +61,9 @@ class _Stretch:
 def server(launches: Sequence[Measured]) -> Server:
     """Return what at least one launch of one cell says of the SLO.
 
-    A searched rate is the highest of a launch that kept the SLO; the interval is over launches. Searched, a cell
-    ``meets`` where every launch found such a rate, and ``misses`` where none did. At a given rate it ``meets`` where
+    A searched rate is the highest of a launch that kept the SLO, by the count of late queries; the interval is over
+    launches. Searched, a cell ``meets`` where every launch found such a rate with queries enough for the percentile,
+    and ``misses`` where none did. At a given rate it ``meets`` where
     the whole interval of the share of late queries, over launches (see ``pooled_share``), lies within what it may be,
     and no backlog grew; it ``misses`` where none of the interval does, or the backlog grew in every launch.
     """
@@ -78,13 +79,21 @@ def server(launches: Sequence[Measured]) -> Server:
     late_starts = [lateness_ns(stretch.samples, streams, record.cell.batch, delay_ns) for stretch in stretches]
     lateness = np.concatenate([*late_starts, np.zeros(0)])
     if settings.rate is None:
-        rates = _highest(tried)
-        verdict = MEETS if len(rates) == len(launches) else UNDECIDED if rates else MISSES
+        best = _highest(tried)
+        rates = [one.rate_hz for one in best]
+        carried = all(one.response.value_ns is not None for one in best)
+        verdict = MEETS if len(best) == len(launches) and carried else UNDECIDED if best else MISSES
         message = _found(settings, rates, len(launches)) if rates else _none_met(settings, tried, stretches)
+        if best and not carried:
+            message += f"; n is too small for p{settings.slo_percentile:g}"
+        if any(all(one.meets for one in tried if one.launch == top.launch) for top in best):
+            message += "; no higher rate was tried"
+        rate = rate_interval(rates) if rates else None
     else:
         late = pooled_share([stretch.late for stretch in stretches])
         verdict = _judged(late, [one.stable for one in tried], q)
-        rates = [settings.rate] * sum(one.meets for one in tried)
+        # The suite's own number has no spread: what is uncertain is the share of late queries.
+        rate = Interval(settings.rate, None, None, len(launches)) if verdict == MEETS else None
         message = _share_late(settings, late, sum(not one.stable for one in tried), len(launches))
     return Server(
         cell_id=record.cell_id,
@@ -94,7 +103,7 @@ def server(launches: Sequence[Measured]) -> Server:
         slo_ms=settings.slo_ms,
         slo_percentile=settings.slo_percentile,
         searched=settings.rate is None,
-        rate_hz=rate_interval(rates) if rates else None,
+        rate_hz=rate,
         tried=tried,
         lateness_ns=float(np.quantile(lateness, 0.99, method="inverted_cdf")) if len(lateness) else 0.0,
         verdict=verdict,
@@ -131,12 +140,12 @@ def _stretches(launch: Measured, settings: ServerSettings) -> Iterator[_Stretch]
         yield _Stretch(launch.record.launch.index, trial, samples, late)
 
 
-def _highest(tried: Sequence[RateTried]) -> list[float]:
+def _highest(tried: Sequence[RateTried]) -> list[RateTried]:
     """Return the highest rate of each launch that kept the SLO, of those that found one."""
-    highest: dict[int, float] = {}
-    for one in tried:
+    highest: dict[int, RateTried] = {}
+    for one in sorted(tried, key=lambda one: one.rate_hz):
         if one.meets:
-            highest[one.launch] = max(one.rate_hz, highest.get(one.launch, 0.0))
+            highest[one.launch] = one
     return list(highest.values())
 
 

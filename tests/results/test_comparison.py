@@ -98,7 +98,7 @@ def test_a_noisy_machine_says_how_many_launches_would_do():
     assert compared.verdict is Verdict.INCONCLUSIVE
     assert compared.power < 0.5
     assert compared.launches_needed > 15
-    assert f"cannot resolve 3 %; about {compared.launches_needed} launches would" in compared.message
+    assert f"cannot tell 3 % from none; about {compared.launches_needed} launches would" in compared.message
 
 
 def test_no_number_of_launches_is_promised_where_none_is_practicable():

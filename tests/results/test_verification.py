@@ -117,7 +117,7 @@ def test_facts_per_image_that_are_gone(run, checked):
         ("latency", ("cell", "precision"), "fp16", "records: describes another cell than its id names"),
         ("latency", ("hw_id",), "another", "records: is of other hardware than the run"),
         ("latency", ("run_id",), "another", "records: is of run another"),
-        ("latency", ("versions", "openvino"), "0.1", "records: 2 different sets of versions"),
+        ("latency", ("versions", "openvino"), "0.1", "records: its launches ran different versions of openvino"),
         ("latency", ("artifact", "content_hash"), "0" * 64, "artifact: 2 different artifacts"),
         ("prove", ("artifact", "content_hash"), "0" * 64, "artifact: not the same for its proof"),
         ("latency", ("artifact",), None, "artifact: names no artifact"),

@@ -68,11 +68,12 @@ def drive(job: LaunchJob, stages: Stages) -> LaunchAnswer:
         noise |= {"run_queue_wait": OWN_THREADS}
     stages.enter(Stage.RECORD)
     opened.session.close()
+    reason = "backlog" if done.given_up else "max_time"
     warmed = [columns.samples(index) for index, columns in enumerate(warm)]
     samples = Samples.joined([*warmed, done.samples, _given_up(arrivals, done)])
     return LaunchAnswer(
         opening.versions(opened.engine),
-        timing=opening.timing(opened, first_ns, samples, streams=len(streams), reason="max_time"),
+        timing=opening.timing(opened, first_ns, samples, streams=len(streams), reason=reason),
         samples_sha256=opening.save(samples, job.samples),
         samples_rows=len(samples),
         agreement=agreement,

@@ -166,7 +166,7 @@ def timing(open_: Opened, first_ns: int, samples: Samples, *, streams: int, reas
     """Return the phases of a launch whose raw samples are ``samples``."""
     steady = samples.steady()
     window_ns = int(steady.end_ns.max() - steady.start_ns.min()) if len(steady) else 0
-    median_ns = int(np.median(steady.host_to_host_ns)) if len(steady) else 0
+    median_ns = int(np.median(steady.response_ns)) if len(steady) else 0
     warmup = int(np.count_nonzero(samples.phase == WARMUP))
     return Timing(open_.import_ns, open_.load_ns, first_ns, warmup, len(steady), window_ns, streams, reason, median_ns)
 

@@ -15,6 +15,7 @@ from harness.measure.open_loop import Arrivals, Batching, open_loop
 from harness.measure.samples import WARMUP, Samples
 from harness.measure.slo import backlog_grows, kept
 from harness.scenarios import KINDS
+from harness.statistics import minimum_effective_samples
 from harness.vocabulary import Stage, Trial
 from harness.worker.scenarios import opened as opening
 from harness.worker.scenarios.throughput import OWN_THREADS
@@ -34,6 +35,8 @@ FIRST, STEP, LEAST = 0.7, 1.25, 0.1
 """Of that rate: what a search tries first; by how much it rises; below what a query hardly ever waits for another."""
 PRECISE = 1.02
 """Ratio of the lowest rate that failed to the highest that did not, at which a search ends."""
+_AMPLE = 1.25
+"""Times the least number of independent queries that the SLO's percentile takes: queries are not quite independent."""
 PATIENCE, PATIENCE_S = 10, 1.0
 """How many times the SLO, and at least how long, the oldest query waits before its rate is given up.
 
@@ -100,8 +103,10 @@ class _Trials:
         """Return whether the SLO was kept at this rate, all of whose rows are noted."""
         settings = self.settings
         slo_ns = settings.slo_ms * 1e6
-        # As many queries as a closed loop has rows, which carry any percentile.
-        seconds = min(settings.seconds, loop.MAXIMUM_ROWS / rate_hz)
+        # Long enough for the percentile, within what a launch may take; never more queries than a closed loop has rows.
+        needed_s = _AMPLE * minimum_effective_samples(settings.slo_percentile / 100) / rate_hz
+        longest_s = max(settings.seconds, self.job.limits.maximum_s)
+        seconds = min(max(settings.seconds, needed_s), longest_s, loop.MAXIMUM_ROWS / rate_hz)
         arrivals = poisson(rate_hz, seconds, self.job.seed)
         done = open_loop(
             self.streams,

@@ -41,10 +41,11 @@ def drive(job: LaunchJob, stages: Stages) -> LaunchAnswer:
     )
     noise = watch.stop() | {"run_queue_wait": OWN_THREADS}
     stages.enter(Stage.RECORD)
+    reason = "max_iterations" if done.full else "max_time"
     opened.session.close()
     return LaunchAnswer(
         opening.versions(opened.engine),
-        timing=opening.timing(opened, first_ns, done.samples, streams=len(streams), reason="max_time"),
+        timing=opening.timing(opened, first_ns, done.samples, streams=len(streams), reason=reason),
         samples_sha256=opening.save(done.samples, job.samples),
         samples_rows=len(done.samples),
         agreement=agreement,

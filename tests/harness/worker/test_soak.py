@@ -48,13 +48,15 @@ def test_every_stream_is_driven_for_the_whole_time(job, tmp_path):
 
 
 def test_a_soak_that_outgrows_its_room_is_thinned_and_counts_on(job, tmp_path, monkeypatch):
-    monkeypatch.setattr(soak, "ROWS", 3 * 128)
+    monkeypatch.setattr(soak, "ROWS", 3 * 64)
     answer = launching.launch(job, Stages(tmp_path / "stage"))
     samples = Samples.load(job.samples)
     steady = samples.steady()
     each = [int(np.count_nonzero(steady.stream == stream)) for stream in range(3)]
-    assert len(samples) <= 3 * 128
-    assert answer.timing.steady_iterations > 2 * len(steady)
+    assert len(samples) <= 3 * 64
+    # Each stream's first inference has a row, so that a last row may stand for one inference alone.
+    assert answer.timing.steady_iterations >= 2 * (len(steady) - 3)
+    assert answer.timing.steady_iterations > len(steady)
     assert answer.timing.steady_ns >= 0.19e9, "it went on to the end"
     weight = answer.timing.steady_iterations / len(steady)
     assert weight == pytest.approx(2 ** round(np.log2(weight)), rel=0.1), "each row stands for as many as any other"

@@ -69,7 +69,9 @@ def test_a_launch_that_found_no_rate_leaves_it_undecided():
         [launch(0, (100, responses(1000, 0), 0)), launch(1, (70, responses(1000, 90), 0), (35, responses(500, 60), 0))]
     )
     assert found.verdict == "undecided"
-    assert found.message == "p99 ≤ 100 ms up to 100 queries per second, in 1 of 2 launches alone"
+    assert found.message == (
+        "p99 ≤ 100 ms up to 100 queries per second, in 1 of 2 launches alone; no higher rate was tried"
+    )
     assert found.rate_hz.launches == 1
 
 
@@ -174,3 +176,16 @@ def test_the_lateness_of_a_cell_is_the_99th_percentile_over_launches():
     late.samples.start_ns[-50:] += 5 * MS
     assert server([exact]).lateness_ns == 0
     assert server([exact, late]).lateness_ns == 5 * MS
+
+
+def test_a_rate_that_too_few_queries_tell_of_is_no_promise():
+    few = [launch(index, (20, responses(100, 0), 0), (25, responses(125, 40), 0)) for index in (0, 1)]
+    found = server(few)
+    assert found.verdict == "undecided"
+    assert found.message.endswith("; n is too small for p99")
+
+
+def test_a_given_rate_that_misses_is_published_as_no_rate():
+    cell = [launch(index, (50, responses(1000, 60), 0), rate=50.0) for index in (0, 1)]
+    found = server(cell)
+    assert (found.verdict, found.rate_hz) == ("misses", None)
