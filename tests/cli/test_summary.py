@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
 from harness.cli import summary
 from results.driven import Camera, Server, Share, Soak
 from results.row import Interval
@@ -26,6 +28,19 @@ def camera(missed, verdict, **changes):
     return replace(made, **changes)
 
 
+@pytest.fixture(autouse=True)
+def steady(monkeypatch):
+    """A machine that did not drift: the store of these tests holds no launch of a sentinel."""
+    monkeypatch.setattr(summary, "drift_of", lambda _store: None)
+
+
+def test_a_machine_that_drifted_is_told_of(synthetic_rows, capsys, monkeypatch):
+    found = SimpleNamespace(found=True, message="the sentinel became 6 % slower")
+    monkeypatch.setattr(summary, "drift_of", lambda _store: found)
+    summary.show(SimpleNamespace(damage=()), synthetic_rows, Path("report.html"))
+    assert "drift: the sentinel became 6 % slower" in capsys.readouterr().out
+
+
 def test_each_camera_and_server_has_one_line(synthetic_rows, capsys):
     none = "no rate meets p99 ≤ 5 ms; the lowest seen was 21 ms"
     found = {"rate_hz": None, "tried": (), "lateness_ns": 0.0, "verdict": "misses", "message": none}
@@ -44,7 +59,7 @@ def test_each_camera_and_server_has_one_line(synthetic_rows, capsys):
     assert f"camera, {who}: holds, 0 % of 1,500 frames later than 33.3 ms (95 %: ≤ 0.200 %)" in said
     assert f"camera night, {who}: misses, 8.00 % of 1,500 frames later than 33.3 ms (95 %: [6.70, 9.50] %)" in said
     assert f"server, {who}: misses, {none}" in said
-    assert f"soak, {who}: 92% of the burst is sustained, slower after 60 s" in said
+    assert f"soak, {who}: 92% [0.900, 0.940] of the burst is sustained, slower after 60 s" in said
 
 
 def test_rows_without_them_are_told_as_before(synthetic_rows, capsys):
