@@ -11,19 +11,17 @@ figure is the median of the paired ratios.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks import side
 from benchmarks.benchmark_app_side import Job
 from benchmarks.estimate import paired_ratio
 from benchmarks.figure import Figure, Limit, Measured
-from harness import codec, process
+from harness.engine import usable_processors
 from harness.errors import HarnessError
 from harness.jobs import SessionSpec
 from harness.vocabulary import Goal, Precision
@@ -37,7 +35,6 @@ LATENCY_LIMIT, THROUGHPUT_LIMIT = Limit(0.97, 1.03), Limit(low=0.98)
 _PAIRS = 16
 _SECONDS = 3
 _TIMEOUT_S = 120.0
-_ROOT = Path(__file__).parents[1]
 _NOTE = (
     "throughput of the harness includes copies of inputs and outputs; benchmark_app sets inputs once, reads no output"
 )
@@ -58,7 +55,7 @@ def measure(told: Callable[[str], None]) -> Measured:
 
 
 def _figure(bench: Bench, goal: Goal, told: Callable[[str], None]) -> Figure:
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = usable_processors()
     ours_first = np.random.default_rng(0).random(_PAIRS) < 0.5
     pairs = []
     for index, first in enumerate(ours_first):
@@ -76,11 +73,7 @@ def _harness(bench: Bench, goal: Goal, threads: int) -> float:
     """Return median milliseconds or inferences per second of the harness's own loops, in a process of their own."""
     session = SessionSpec("cpu", Precision.FP32, 1, threads, None, goal, strict=False)
     job = Job(bench.engine, bench.artifact, session, float(_SECONDS))
-    with tempfile.TemporaryDirectory(prefix="benchmark-app-") as name:
-        folder = Path(name)
-        (folder / "job.json").write_text(json.dumps(codec.encode(job)), encoding="utf-8")
-        _run("the harness", ["-m", "benchmarks.benchmark_app_side", name], folder, threads)
-        return float(json.loads((folder / "answer.json").read_text(encoding="utf-8")))
+    return side.answered("benchmarks.benchmark_app_side", job, float, "the harness", _TIMEOUT_S)
 
 
 def _vendor(bench: Bench, goal: Goal, threads: int) -> float:
@@ -90,7 +83,8 @@ def _vendor(bench: Bench, goal: Goal, threads: int) -> float:
         # It takes no -nthreads beside a hint, "a benchmark_app UI rule" by its own words: the file says the same.
         settings = {"CPU": {"INFERENCE_NUM_THREADS": threads, "EXECUTION_MODE_HINT": "ACCURACY"}}
         (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
-        _run("benchmark_app", vendor_arguments(bench.artifact.path, goal, folder), folder, threads)
+        arguments = vendor_arguments(bench.artifact.path, goal, folder)
+        side.run("benchmark_app", arguments, folder, threads, _TIMEOUT_S)
         report = json.loads((folder / "benchmark_report.json").read_text(encoding="utf-8"))
     return reported(report, goal)
 
@@ -115,19 +109,3 @@ def reported(report: dict[str, dict[str, str]], goal: Goal) -> float:
         return float(report["execution_results"][key])
     except (KeyError, ValueError) as error:
         raise HarnessError(f"benchmark_app reports no {key!r}", "is it of another version of OpenVINO?") from error
-
-
-def _run(side: str, arguments: list[str], folder: Path, threads: int) -> None:
-    ended = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env=process.environment(os.environ, threads) | {"PYTHONPATH": str(_ROOT)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=_TIMEOUT_S,
-        check=False,
-    )
-    if ended.returncode:
-        words = (ended.stderr.strip() or ended.stdout.strip()).splitlines()
-        raise HarnessError(f"{side}: {words[-1] if words else f'exited {ended.returncode}'}")

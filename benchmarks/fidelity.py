@@ -10,24 +10,15 @@ figure is the median of paired ratios.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks import bare
+from benchmarks import bare, side
 from benchmarks.duel import Answer, Job
 from benchmarks.estimate import paired_ratio
 from benchmarks.figure import Figure, Limit, Measured
-from harness import codec, process
 from harness.errors import HarnessError
-from harness.jobs import SessionSpec
-from harness.vocabulary import Goal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,9 +28,7 @@ if TYPE_CHECKING:
 
 LIMIT = Limit(0.98, 1.02)
 _WARMUP_S, _SECONDS = 3.0, 27.0
-_TIMEOUT_S = 300.0
 _SEED = 0
-_ROOT = Path(__file__).parents[1]
 
 
 def measure(told: Callable[[str], None], engines: Sequence[str]) -> Measured:
@@ -62,30 +51,8 @@ def measure(told: Callable[[str], None], engines: Sequence[str]) -> Measured:
 
 
 def _figure(cell: Cell, bench: Bench) -> Figure:
-    session = SessionSpec(
-        cell.device, cell.precision, cell.batch, cell.threads, 1, Goal.LATENCY, strict=False, options=cell.options
-    )
+    session = side.session_of(cell)
     job = Job(cell.engine, bench.engine, bench.artifact, session, bench.inputs, _WARMUP_S, _SECONDS, _SEED)
-    answer = _in_child(job)
+    answer = side.answered("benchmarks.duel", job, Answer, cell.engine)
     ratio = paired_ratio(np.asarray(answer.harness_ns), np.asarray(answer.bare_ns))
     return Figure(f"{cell.engine} harness / bare", ratio.value, ratio.low, ratio.high, "", LIMIT, ratio.samples)
-
-
-def _in_child(job: Job) -> Answer:
-    with tempfile.TemporaryDirectory(prefix="fidelity-") as name:
-        folder = Path(name)
-        (folder / "job.json").write_text(json.dumps(codec.encode(job)), encoding="utf-8")
-        ended = subprocess.run(
-            [sys.executable, "-m", "benchmarks.duel", name],
-            cwd=folder,
-            env=process.environment(os.environ, job.session.threads) | {"PYTHONPATH": str(_ROOT)},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
-        if ended.returncode:
-            words = ended.stderr.strip().splitlines()
-            raise HarnessError(f"{job.engine}: {words[-1] if words else f'exited {ended.returncode}'}")
-        return codec.decode(Answer, json.loads((folder / "answer.json").read_text(encoding="utf-8")))

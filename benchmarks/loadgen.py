@@ -9,23 +9,14 @@ Python and our answer. The figures are the medians of paired ratios, and of the 
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks import side
 from benchmarks.estimate import paired_difference, paired_ratio
 from benchmarks.figure import Figure, Limit, Measured
 from benchmarks.loadgen_side import PERCENTILES, Answer, Job
-from harness import codec, process
-from harness.errors import HarnessError
-from harness.jobs import SessionSpec
-from harness.vocabulary import Goal
 from harness.worker import loadgen
 
 if TYPE_CHECKING:
@@ -41,7 +32,6 @@ _ENGINE = "onnxruntime"
 _WARMUP_S = 3.0
 _TIMEOUT_S = 1200.0
 _SEED = 0
-_ROOT = Path(__file__).parents[1]
 
 
 def measure(told: Callable[[str], None], pairs: int = PAIRS) -> Measured:
@@ -52,7 +42,7 @@ def measure(told: Callable[[str], None], pairs: int = PAIRS) -> Measured:
     with prepared("quickstart", ["matrix.scenario=[latency]", "matrix.threads=[1]"], (_ENGINE,), told) as ready:
         ((cell, bench),) = ready.cells("latency")
         told(f"{pairs} pairs of blocks of {QUERIES} queries")
-        answer = _in_child(_job(cell, bench, pairs))
+        answer = side.answered("benchmarks.loadgen_side", _job(cell, bench, pairs), Answer, _ENGINE, _TIMEOUT_S)
     return measured(answer)
 
 
@@ -71,27 +61,4 @@ def measured(answer: Answer) -> Measured:
 
 
 def _job(cell: Cell, bench: Bench, pairs: int) -> Job:
-    session = SessionSpec(
-        cell.device, cell.precision, cell.batch, cell.threads, 1, Goal.LATENCY, strict=False, options=cell.options
-    )
-    return Job(bench.engine, bench.artifact, session, bench.inputs, _WARMUP_S, pairs, QUERIES, _SEED)
-
-
-def _in_child(job: Job) -> Answer:
-    with tempfile.TemporaryDirectory(prefix="loadgen-") as name:
-        folder = Path(name)
-        (folder / "job.json").write_text(json.dumps(codec.encode(job)), encoding="utf-8")
-        ended = subprocess.run(
-            [sys.executable, "-m", "benchmarks.loadgen_side", name],
-            cwd=folder,
-            env=process.environment(os.environ, job.session.threads) | {"PYTHONPATH": str(_ROOT)},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
-        if ended.returncode:
-            words = ended.stderr.strip().splitlines()
-            raise HarnessError(f"{_ENGINE}: {words[-1] if words else f'exited {ended.returncode}'}")
-        return codec.decode(Answer, json.loads((folder / "answer.json").read_text(encoding="utf-8")))
+    return Job(bench.engine, bench.artifact, side.session_of(cell), bench.inputs, _WARMUP_S, pairs, QUERIES, _SEED)

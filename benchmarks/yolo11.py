@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.figure import Figure, Limit, Measured
+from benchmarks.side import session_of
 from harness import jobs, runner
 from harness.artifacts import in_child
 from harness.errors import HarnessError
 from harness.measure.verify import Comparison
-from harness.vocabulary import Completed, Failed, Goal
+from harness.vocabulary import Completed, Failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -110,11 +111,10 @@ def _outputs(cell: Cell, bench: Bench, ready: Prepared) -> dict[int, dict[str, n
     workshop = ready.campaign.workshop
     workshop.scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=workshop.scratch) as folder:
-        session = jobs.SessionSpec(
-            cell.device, cell.precision, cell.batch, cell.threads, 1, Goal.LATENCY, strict=False, options=cell.options
-        )
         destination = Path(folder) / "outputs.npz"
-        job = jobs.ReferenceJob(bench.engine, bench.artifact, session, bench.inputs, _COMPARED_IMAGES, destination)
+        job = jobs.ReferenceJob(
+            bench.engine, bench.artifact, session_of(cell), bench.inputs, _COMPARED_IMAGES, destination
+        )
         answer = in_child("reference", job, jobs.TextAnswer, workshop, cell.engine)
         if not isinstance(answer, jobs.TextAnswer):
             reason = answer.message if isinstance(answer, Failed) else answer.reason

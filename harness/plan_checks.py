@@ -166,7 +166,7 @@ def _check_durations(suite: Suite) -> None:
             continue
         lasts_s = kind.lasting(kind.configured(given)) + PRESETS[suite.preset].warmup_s + START_S
         if lasts_s > suite.timeout:
-            message = f"a launch of {name} takes {lasts_s:g} s at least, the timeout is {suite.timeout:g} s"
+            message = f"a launch of {name} may take {lasts_s:g} s, the timeout is {suite.timeout:g} s"
             raise PlanError(message, f"raise `timeout`, or shorten `scenarios.{name}`")
 
 

@@ -121,7 +121,9 @@ def _under_load(field: Field) -> list[str]:
             if camera.verdict != "holds":
                 share, bounds = units.percent(camera.missed)
                 within = f"the deadline of {camera.deadline_ms:.4g}\u00a0ms of {clamp(camera.title or 'camera', 60)}"
-                sentences.append(f"{label} misses {within} in {share}\u00a0% of the frames [{bounds}].")
+                sentences.append(
+                    f"{label} misses {within} in {share}\u00a0% of the frames (95\u00a0%: {bounds}\u00a0%)."
+                )
         for server in row.servers:
             if server.verdict != "meets":
                 who = clamp(server.title or "server", 60)

@@ -59,6 +59,8 @@ class _Test:
 
 
 _NONE = _Test(1.0, 0.0, "")
+_TELLING = 1.2
+"""Upper bound of the change over its estimate, beyond which its interval says next to nothing."""
 
 
 def drift(points: Sequence[tuple[float, float]], label: str = "") -> Drift:
@@ -86,7 +88,11 @@ def drift(points: Sequence[tuple[float, float]], label: str = "") -> Drift:
         surest = min(holding, key=lambda test: test.p)
         message = f"the machine drifted: the sentinel became {surest.words}, p = {surest.p:.2g}"
     else:
-        message = f"no drift in {len(shown)} launches of the sentinel over {_time(shown[-1][0])}: {_change(ratio)}"
+        message = (
+            f"no drift shown in {len(shown)} launches of the sentinel over {_time(shown[-1][0])}: {_change(ratio)}"
+        )
+        if ratio is not None and (ratio.high is None or ratio.high > _TELLING * ratio.estimate):
+            message += "; a drift of that size could not have been told from their spread"
     return Drift(bool(holding), message, ratio, shown, label, trend.p, step.p)
 
 

@@ -96,18 +96,33 @@ def without_collector() -> Iterator[None]:
             gc.enable()
 
 
+def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Around:
+    """What is called once when every stream is ready and none has begun, and once when all are done and live still.
+
+    A detector of noise that reads by thread would not see one that has ended.
+    """
+
+    begin: Callable[[], None] = _nothing
+    end: Callable[[], None] = _nothing
+
+
+UNWATCHED = Around()
+
+
 def at_once(
-    count: int,
-    prepare: Callable[[int], None],
-    drive: Callable[[int], None],
-    begin: Callable[[], None] = lambda: None,
+    count: int, prepare: Callable[[int], None], drive: Callable[[int], None], around: Around = UNWATCHED
 ) -> None:
     """Call ``drive(index)`` in ``count`` threads at once, after a common start.
 
     ``prepare(index)`` comes before it, in the same thread since runtimes keep pools per thread, one after the other.
-    ``begin`` is called once, when all are prepared and none has started. The first error of any thread is raised here.
+    The first error of any thread is raised here.
     """
-    barrier = threading.Barrier(count, begin)
+    started, ended = threading.Barrier(count, around.begin), threading.Barrier(count, around.end)
     preparing = threading.Lock()
     errors: list[BaseException] = []
 
@@ -115,11 +130,13 @@ def at_once(
         try:
             with preparing:
                 prepare(index)
-            barrier.wait()
+            started.wait()
             drive(index)
+            ended.wait()
         except BaseException as error:  # noqa: BLE001 - carried to the caller's thread
             errors.append(error)
-            barrier.abort()
+            started.abort()
+            ended.abort()
 
     threads = [threading.Thread(target=work, args=(index,), daemon=True) for index in range(count)]
     for thread in threads:
@@ -152,11 +169,11 @@ def concurrent(
     finish: Finish,
     warm: Callable[[Stream, Columns], None],
     seconds: float,
-    begin: Callable[[], None] = lambda: None,
+    around: Around = UNWATCHED,
 ) -> Concurrent:
     """Drive each stream from a thread of its own for ``seconds`` after a common start.
 
-    Each stream is warmed alone before; see ``at_once`` for ``begin`` and for errors.
+    Each stream is warmed alone before; see ``at_once`` for errors.
     """
     columns = [Columns() for _ in streams]
 
@@ -170,7 +187,7 @@ def concurrent(
         closed_loop(streams[index], rotated, finish, columns[index], MAXIMUM_ROWS, until_ns)
 
     with without_collector():
-        at_once(len(streams), prepare, drive, begin)
+        at_once(len(streams), prepare, drive, around)
     parts = [column.samples(index) for index, column in enumerate(columns)]
     return Concurrent(
         Samples.joined(parts),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.measure import loop
+from harness.measure.loop import UNWATCHED, Around
 from harness.measure.samples import DROPPED, STEADY, Samples
 
 if TYPE_CHECKING:
@@ -94,14 +95,14 @@ def open_loop(  # noqa: PLR0913 - what is driven comes first; how, by keyword, w
     drop_stale: bool = False,
     give_up_ns: int | None = None,
     prepare: Prepare | None = None,
-    begin: Callable[[], None] = lambda: None,
+    around: Around = UNWATCHED,
 ) -> Open:
     """Have the streams answer every query, each from a thread of its own; where there is one, from the caller's.
 
     The i-th batch is ``work[i % len(work)]``; with ``prepare``, what that returns for each of its queries, stacked.
     ``drop_stale``: a query gives way where a later one of its source is due when it would be taken. ``give_up_ns``: the
-    driving ends when the oldest query waits longer. ``begin`` is called once, right before the start. The first error
-    of any stream is raised here. Garbage is not collected meanwhile.
+    driving ends when the oldest query waits longer. The first error of any stream is raised here. Garbage is not
+    collected meanwhile.
 
     Idle streams take turns to wait for what is next (leader/followers: Schmidt et al., Pattern-Oriented Software
     Architecture 2, 2000), so no thread hands queries over. No omission is coordinated: due times are fixed beforehand.
@@ -114,7 +115,7 @@ def open_loop(  # noqa: PLR0913 - what is driven comes first; how, by keyword, w
             service.settle(streams[index])
 
     def start() -> None:
-        begin()
+        around.begin()
         queue.open(time.perf_counter_ns())
 
     def serve(index: int) -> None:
@@ -126,12 +127,12 @@ def open_loop(  # noqa: PLR0913 - what is driven comes first; how, by keyword, w
 
     with loop.without_collector():
         if len(streams) == 1:
-            # A detector of noise that reads by thread would not see one that has ended.
             settle(0)
             start()
             serve(0)
+            around.end()
         else:
-            loop.at_once(len(streams), settle, serve, start)
+            loop.at_once(len(streams), settle, serve, Around(start, around.end))
     return service.done(arrivals)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import benchmark_app, benchmark_app_side, preparation
+from benchmarks import benchmark_app, benchmark_app_side, preparation, side
 from harness.errors import HarnessError
 from harness.jobs import SessionSpec
 from harness.tiny_model import tiny_onnx
@@ -82,4 +82,4 @@ def test_both_sides_measure_a_model(goal, tmp_path, monkeypatch):
 
 def test_a_side_that_fails_is_named_with_its_last_words(tmp_path):
     with pytest.raises(HarnessError, match="benchmark_app: ValueError: no"):
-        benchmark_app._run("benchmark_app", ["-c", "raise ValueError('no')"], tmp_path, 1)
+        side.run("benchmark_app", ["-c", "raise ValueError('no')"], tmp_path, 1)

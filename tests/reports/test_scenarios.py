@@ -418,3 +418,13 @@ def test_a_camera_whose_frames_were_all_dropped_has_no_response(make, rows):
     view = view_of(make, [replace(rows[0], cameras=(none,)), replace(rows[1], cameras=(camera(),))])
     _, (_, told) = lines(view, "Camera")
     assert (told["missed"].text, told["response"].text) == ("100", "—")
+
+
+def test_the_verdict_says_which_deadlines_and_slos_its_leader_does_not_hold(make):
+    broken = [replace(row, cameras=(camera(missed=120),), servers=(server(verdict="misses"),)) for row in make.varied()]
+    said = "\n".join(text for each in view_of(make, broken).verdicts for text in each.sentences)
+    assert "misses the deadline of" in said
+    assert "in 8.00\u00a0% of the frames (95\u00a0%: [" in said
+    assert "under server: misses, " in said
+    kept = [replace(row, cameras=(camera(),), servers=(server(),)) for row in make.varied()]
+    assert not any("deadline" in text for each in view_of(make, kept).verdicts for text in each.sentences)

@@ -71,7 +71,7 @@ def test_the_words_say_what_happened_and_when():
     trend = drift(series(-0.1 * np.linspace(0, 1, 12) + 0.003 * np.resize([1, -1], 12)))
     assert "faster over 11 min" in trend.message
     quiet = drift(series(0.001 * np.resize([1, -1, 0], 12)))
-    assert quiet.message.startswith("no drift in 12 launches of the sentinel over 11 min: ")
+    assert quiet.message.startswith("no drift shown in 12 launches of the sentinel over 11 min: ")
 
 
 @pytest.mark.parametrize("launches", range(FEWEST))
@@ -145,3 +145,11 @@ def test_the_change_has_an_interval_as_soon_as_a_drift_can_be_told(launches):
     told = drift(series(0.003 * np.random.default_rng(launches).standard_normal(launches)))
     assert told.ratio.low < told.ratio.estimate < told.ratio.high
     assert "[" in told.message
+
+
+def test_a_sentinel_that_scatters_is_not_called_steady():
+    found = drift([(60.0 * index, median) for index, median in enumerate((10e6, 16e6, 11e6, 17e6))])
+    assert not found.found
+    assert found.message.endswith("could not have been told from their spread")
+    calm = drift([(60.0 * index, median) for index, median in enumerate((10e6, 10.1e6, 10e6, 10.1e6, 10e6, 10.1e6))])
+    assert "could not" not in calm.message

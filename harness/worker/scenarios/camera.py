@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.jobs import LaunchAnswer
 from harness.measure import loop
 from harness.measure.noise import NoiseWatch
 from harness.measure.open_loop import Arrivals, Batching, Open, open_loop
@@ -16,12 +15,12 @@ from harness.scenarios import KINDS
 from harness.vocabulary import Stage
 from harness.worker import encoded
 from harness.worker.scenarios import opened as opening
-from harness.worker.scenarios.throughput import OWN_THREADS
 
 if TYPE_CHECKING:
     from harness.engine import Stream
-    from harness.jobs import LaunchJob
+    from harness.jobs import LaunchAnswer, LaunchJob
     from harness.scenarios import CameraSettings
+    from harness.vocabulary import NoiseReading
     from harness.worker.scenarios.opened import Opened
     from harness.worker.stage import Stages
 
@@ -46,6 +45,7 @@ def drive(job: LaunchJob, stages: Stages) -> LaunchAnswer:
     with loop.without_collector():
         warm = [_warmed(job, opened, stream, images) for stream in streams]
     watch = NoiseWatch()
+    noise: dict[str, NoiseReading] = {}
 
     def begin() -> None:
         stages.enter(Stage.STEADY)
@@ -61,24 +61,14 @@ def drive(job: LaunchJob, stages: Stages) -> LaunchAnswer:
         drop_stale=settings.drop == "stale",
         give_up_ns=max(settings.deadline_ns, int(settings.seconds * 1e9)),
         prepare=images.item if images else None,
-        begin=begin,
+        around=loop.Around(begin, lambda: noise.update(watch.stop())),
     )
-    noise = watch.stop()
-    if len(streams) > 1:
-        noise |= {"run_queue_wait": OWN_THREADS}
     stages.enter(Stage.RECORD)
-    opened.session.close()
     reason = "backlog" if done.given_up else "max_time"
     warmed = [columns.samples(index) for index, columns in enumerate(warm)]
     samples = Samples.joined([*warmed, done.samples, _given_up(arrivals, done)])
-    return LaunchAnswer(
-        opening.versions(opened.engine),
-        timing=opening.timing(opened, first_ns, samples, streams=len(streams), reason=reason),
-        samples_sha256=opening.save(samples, job.samples),
-        samples_rows=len(samples),
-        agreement=agreement,
-        noise=noise,
-    )
+    timing = opening.timing(opened, first_ns, samples, streams=len(streams), reason=reason)
+    return opening.filed(job, opened, timing, samples, agreement=agreement, noise=noise)
 
 
 def due(settings: CameraSettings) -> Arrivals:

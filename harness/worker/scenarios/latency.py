@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.jobs import LaunchAnswer
 from harness.measure import loop
 from harness.measure.noise import NoiseWatch
 from harness.vocabulary import Stage
 from harness.worker.scenarios import opened as opening
 
 if TYPE_CHECKING:
-    from harness.jobs import LaunchJob
+    from harness.jobs import LaunchAnswer, LaunchJob
     from harness.worker.stage import Stages
 
 
@@ -32,12 +31,5 @@ def drive(job: LaunchJob, stages: Stages) -> LaunchAnswer:
         noise = watch.stop()
     stages.enter(Stage.RECORD)
     samples = columns.samples()
-    opened.session.close()
-    return LaunchAnswer(
-        opening.versions(opened.engine),
-        timing=opening.timing(opened, first_ns, samples, streams=1, reason=reason),
-        samples_sha256=opening.save(samples, job.samples),
-        samples_rows=len(samples),
-        agreement=agreement,
-        noise=noise,
-    )
+    timing = opening.timing(opened, first_ns, samples, streams=1, reason=reason)
+    return opening.filed(job, opened, timing, samples, agreement=agreement, noise=noise)

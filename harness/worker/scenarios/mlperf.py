@@ -8,13 +8,12 @@ import queue
 import threading
 import time
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from harness.errors import Unsupported
-from harness.jobs import LaunchAnswer
 from harness.measure import loop
 from harness.measure.noise import NoiseWatch
 from harness.measure.samples import STEADY, Samples
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from harness.engine import Stream
-    from harness.jobs import LaunchJob
+    from harness.jobs import LaunchAnswer, LaunchJob
     from harness.scenarios import MlPerfSettings
     from harness.worker.scenarios.opened import Opened
     from harness.worker.stage import Stages
@@ -74,18 +73,11 @@ def drive(job: LaunchJob, stages: Stages) -> LaunchAnswer:
     if shared.errors:
         raise shared.errors[0]
     stages.enter(Stage.RECORD)
-    opened.session.close()
     samples = Samples.joined([part for index, one in enumerate(answerers) for part in one.samples(index)])
     run = loadgen.run_of(logs, settings, job.inputs.count, official=official)
-    return LaunchAnswer(
-        opening.versions(opened.engine) | {"mlcommons-loadgen": run.version},
-        timing=opening.timing(opened, first_ns, samples, streams=len(streams), reason="loadgen"),
-        samples_sha256=opening.save(samples, job.samples),
-        samples_rows=len(samples),
-        agreement=agreement,
-        noise=noise,
-        loadgen=run,
-    )
+    timing = opening.timing(opened, first_ns, samples, streams=len(streams), reason="loadgen")
+    answer = opening.filed(job, opened, timing, samples, agreement=agreement, noise=noise, loadgen=run)
+    return replace(answer, versions={**answer.versions, "mlcommons-loadgen": run.version})
 
 
 def _check(job: LaunchJob, asked: MlPerfSettings) -> None:

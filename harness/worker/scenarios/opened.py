@@ -7,12 +7,13 @@ import platform
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import harness
 from harness import statistics
+from harness.jobs import LaunchAnswer
 from harness.measure import loop
 from harness.measure.samples import WARMUP
 from harness.measure.verify import Comparison, check_sane
@@ -169,6 +170,13 @@ def timing(open_: Opened, first_ns: int, samples: Samples, *, streams: int, reas
     median_ns = int(np.median(steady.response_ns)) if len(steady) else 0
     warmup = int(np.count_nonzero(samples.phase == WARMUP))
     return Timing(open_.import_ns, open_.load_ns, first_ns, warmup, len(steady), window_ns, streams, reason, median_ns)
+
+
+def filed(job: LaunchJob, open_: Opened, timing: Timing, samples: Samples, **more: Any) -> LaunchAnswer:
+    """Close the session and return the answer of a launch with raw samples; ``more`` are its other fields."""
+    open_.session.close()
+    digest = save(samples, job.samples)
+    return LaunchAnswer(versions(open_.engine), timing=timing, samples_sha256=digest, samples_rows=len(samples), **more)
 
 
 def save(samples: Samples, path: Path) -> str:

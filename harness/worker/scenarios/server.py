@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.jobs import LaunchAnswer
 from harness.measure import loop
 from harness.measure.noise import NoiseWatch
 from harness.measure.open_loop import Arrivals, Batching, open_loop
@@ -16,15 +15,14 @@ from harness.measure.samples import WARMUP, Samples
 from harness.measure.slo import backlog_grows, kept
 from harness.scenarios import KINDS
 from harness.statistics import minimum_effective_samples
-from harness.vocabulary import Stage, Trial
+from harness.vocabulary import NoiseReading, Stage, State, Trial
 from harness.worker.scenarios import opened as opening
-from harness.worker.scenarios.throughput import OWN_THREADS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from harness.engine import Stream
-    from harness.jobs import LaunchJob
+    from harness.jobs import LaunchAnswer, LaunchJob
     from harness.scenarios import ServerSettings
     from harness.worker.scenarios.opened import Opened
     from harness.worker.stage import Stages
@@ -37,6 +35,7 @@ PRECISE = 1.02
 """Ratio of the lowest rate that failed to the highest that did not, at which a search ends."""
 _AMPLE = 1.25
 """Times the least number of independent queries that the SLO's percentile takes: queries are not quite independent."""
+ENDED_THREADS = NoiseReading(State.UNAVAILABLE, detail="the threads of several streams end with each rate tried")
 PATIENCE, PATIENCE_S = 10, 1.0
 """How many times the SLO, and at least how long, the oldest query waits before its rate is given up.
 
@@ -72,19 +71,11 @@ def drive(job: LaunchJob, stages: Stages) -> LaunchAnswer:
         reason = "max_time" if trials.keeps(settings.rate) or not trials.given_up else "backlog"
     noise = watch.stop()
     if len(streams) > 1:
-        noise |= {"run_queue_wait": OWN_THREADS}
+        noise |= {"run_queue_wait": ENDED_THREADS}
     stages.enter(Stage.RECORD)
     samples = Samples.joined(trials.parts)
-    opened.session.close()
-    return LaunchAnswer(
-        opening.versions(opened.engine),
-        timing=opening.timing(opened, first_ns, samples, streams=len(streams), reason=reason),
-        samples_sha256=opening.save(samples, job.samples),
-        samples_rows=len(samples),
-        agreement=agreement,
-        noise=noise,
-        trials=tuple(trials.done),
-    )
+    timing = opening.timing(opened, first_ns, samples, streams=len(streams), reason=reason)
+    return opening.filed(job, opened, timing, samples, agreement=agreement, noise=noise, trials=tuple(trials.done))
 
 
 @dataclass

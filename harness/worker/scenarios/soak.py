@@ -7,7 +7,6 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from harness.jobs import LaunchAnswer
 from harness.measure import loop
 from harness.measure.noise import NoiseWatch
 from harness.measure.samples import Samples
@@ -15,10 +14,10 @@ from harness.measure.thinning import ThinningColumns
 from harness.scenarios import KINDS
 from harness.vocabulary import Stage
 from harness.worker.scenarios import opened as opening
-from harness.worker.scenarios.throughput import OWN_THREADS
 
 if TYPE_CHECKING:
-    from harness.jobs import LaunchJob
+    from harness.jobs import LaunchAnswer, LaunchJob
+    from harness.vocabulary import NoiseReading
     from harness.worker.stage import Stages
 
 ROWS = 1 << 20
@@ -41,6 +40,7 @@ def drive(job: LaunchJob, stages: Stages) -> LaunchAnswer:
     agreement = opening.verify(job, opened, stages)
     stages.enter(Stage.WARMUP)
     watch = NoiseWatch()
+    noise: dict[str, NoiseReading] = {}
     columns = [ThinningColumns(ROWS // len(streams)) for _ in streams]
 
     def prepare(index: int) -> None:
@@ -57,20 +57,12 @@ def drive(job: LaunchJob, stages: Stages) -> LaunchAnswer:
         inputs = loop.beginning_at(opened.work, index, len(streams))
         columns[index].drive(streams[index], inputs, opened.task.postprocess, until_ns)
 
-    loop.at_once(len(streams), prepare, last, begin)
-    noise = watch.stop() | {"run_queue_wait": OWN_THREADS}
+    loop.at_once(len(streams), prepare, last, loop.Around(begin, lambda: noise.update(watch.stop())))
     stages.enter(Stage.RECORD)
     samples = _joined(columns)
     timing = opening.timing(opened, first_ns, samples, streams=len(streams), reason="max_time")
-    opened.session.close()
-    return LaunchAnswer(
-        opening.versions(opened.engine),
-        timing=replace(timing, steady_iterations=sum(column.done for column in columns)),
-        samples_sha256=opening.save(samples, job.samples),
-        samples_rows=len(samples),
-        agreement=agreement,
-        noise=noise,
-    )
+    counted = replace(timing, steady_iterations=sum(column.done for column in columns))
+    return opening.filed(job, opened, counted, samples, agreement=agreement, noise=noise)
 
 
 def _joined(columns: list[ThinningColumns]) -> Samples:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.jobs import LaunchAnswer
 from harness.measure import loop
 from harness.measure.noise import NoiseWatch
-from harness.vocabulary import NoiseReading, Stage, State
+from harness.vocabulary import Stage
 from harness.worker.scenarios import opened as opening
 
 if TYPE_CHECKING:
-    from harness.jobs import LaunchJob
+    from harness.jobs import LaunchAnswer, LaunchJob
+    from harness.vocabulary import NoiseReading
     from harness.worker.stage import Stages
-
-OWN_THREADS = NoiseReading(State.UNAVAILABLE, detail="with several streams a process's own threads wait for each other")
 
 
 def drive(job: LaunchJob, stages: Stages) -> LaunchAnswer:
@@ -25,6 +23,7 @@ def drive(job: LaunchJob, stages: Stages) -> LaunchAnswer:
     agreement = opening.verify(job, opened, stages)
     stages.enter(Stage.WARMUP)
     watch = NoiseWatch()
+    noise: dict[str, NoiseReading] = {}
 
     def begin() -> None:
         stages.enter(Stage.STEADY)
@@ -37,17 +36,9 @@ def drive(job: LaunchJob, stages: Stages) -> LaunchAnswer:
         opened.task.postprocess,
         lambda stream, columns: opening.warm(job, opened, stream, columns),
         seconds,
-        begin,
+        loop.Around(begin, lambda: noise.update(watch.stop())),
     )
-    noise = watch.stop() | {"run_queue_wait": OWN_THREADS}
     stages.enter(Stage.RECORD)
     reason = "max_iterations" if done.full else "max_time"
-    opened.session.close()
-    return LaunchAnswer(
-        opening.versions(opened.engine),
-        timing=opening.timing(opened, first_ns, done.samples, streams=len(streams), reason=reason),
-        samples_sha256=opening.save(done.samples, job.samples),
-        samples_rows=len(done.samples),
-        agreement=agreement,
-        noise=noise,
-    )
+    timing = opening.timing(opened, first_ns, done.samples, streams=len(streams), reason=reason)
+    return opening.filed(job, opened, timing, done.samples, agreement=agreement, noise=noise)

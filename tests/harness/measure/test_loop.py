@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from harness.engine import Stream
-from harness.measure.loop import Columns, closed_loop, concurrent
+from harness.measure.loop import Around, Columns, closed_loop, concurrent
 from harness.measure.samples import STEADY, WARMUP, Samples
 
 FOREVER = 2**62
@@ -108,11 +108,18 @@ def test_streams_run_in_threads_of_their_own_after_a_warm_up():
     assert steady.start_ns.min() > done.samples.end_ns[done.samples.phase == WARMUP].max()
 
 
-def test_the_beginning_is_told_once_between_warm_up_and_start():
-    told = []
+def test_the_beginning_and_the_end_are_told_once_while_every_thread_lives():
+    told, alive = [], []
+    before = threading.active_count()
+    around = Around(
+        lambda: told.append(time.perf_counter_ns()),
+        lambda: (told.append(time.perf_counter_ns()), alive.append(threading.active_count())),
+    )
     streams = [Scripted(), Scripted()]
-    done = concurrent(streams, work(6), lambda *_: None, warm, 0.01, lambda: told.append(time.perf_counter_ns()))
-    assert len(told) == 1
+    done = concurrent(streams, work(6), lambda *_: None, warm, 0.01, around)
+    assert len(told) == 2
+    assert alive == [before + 2]
+    assert done.samples.end_ns.max() <= told[1]
     assert done.samples.end_ns[done.samples.phase == WARMUP].max() <= told[0] <= done.samples.steady().start_ns.min()
 
 

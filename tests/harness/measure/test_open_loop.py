@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from harness.engine import Stream
 from harness.measure import open_loop as driver
+from harness.measure.loop import Around
 from harness.measure.open_loop import Arrivals, Batching, open_loop
 from harness.measure.samples import DROPPED, STEADY
 
@@ -215,7 +216,11 @@ def test_the_beginning_is_told_once_before_the_start():
     told = []
     streams = [Scripted(), Scripted()]
     done = open_loop(
-        streams, [({}, None)], lambda *_: None, arrivals([0, 1]), begin=lambda: told.append(time.perf_counter_ns())
+        streams,
+        [({}, None)],
+        lambda *_: None,
+        arrivals([0, 1]),
+        around=Around(lambda: told.append(time.perf_counter_ns())),
     )
     assert len(told) == 1
     assert told[0] <= done.began_ns <= done.samples.start_ns.min()
@@ -274,7 +279,7 @@ def test_an_error_at_the_beginning_is_raised():
 
     for count in (1, 2):
         with pytest.raises(ValueError, match="no"):
-            open_loop([Scripted()] * count, [({}, None)], lambda *_: None, arrivals([0]), begin=begin)
+            open_loop([Scripted()] * count, [({}, None)], lambda *_: None, arrivals([0]), around=Around(begin))
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3)), max_size=30))

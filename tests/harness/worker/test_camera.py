@@ -14,7 +14,7 @@ from harness import jobs
 from harness.errors import DataError
 from harness.measure.samples import DROPPED, STEADY, WARMUP, Samples
 from harness.scenarios import PHASES, CameraSettings
-from harness.vocabulary import Artifact, Goal, Precision, State, TensorSpec
+from harness.vocabulary import Artifact, Goal, Precision, TensorSpec
 from harness.worker import encoded
 from harness.worker.launch import launch
 from harness.worker.scenarios.camera import due
@@ -117,9 +117,8 @@ def test_streams_are_those_asked_for_or_recommended_but_no_more_than_cameras(dri
     parameters = {"cameras": cameras, "fps": 100.0, "seconds": 0.05}
     answer, _ = drive(parameters, streams=asked)
     assert answer.timing.streams == streams
-    own = answer.noise["run_queue_wait"].detail.startswith("with several streams")
-    assert own == (streams > 1)
-    assert not own or answer.noise["run_queue_wait"].state is State.UNAVAILABLE
+    # Read while the threads of all streams live: none has ended meanwhile, taking what it waited along.
+    assert "ended meanwhile" not in answer.noise["run_queue_wait"].detail
 
 
 def test_frames_of_one_trigger_share_a_batch(drive):

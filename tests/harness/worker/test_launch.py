@@ -1,6 +1,8 @@
 """What a launch holds while it is measured, in this process with the fake engine."""
 
 import json
+import sys
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -118,3 +120,16 @@ def test_a_launch_keeps_the_median_that_a_budget_is_spent_by(job, tmp_path):
         steady = columns["phase"] == 1
         latencies = (columns["end_ns"] - columns["start_ns"])[steady]
     assert answer.timing.median_ns == int(np.median(latencies))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells threads apart")
+def test_noise_of_several_streams_is_read_while_their_threads_live(job, tmp_path, monkeypatch):
+    alive = []
+    stop = throughput.NoiseWatch.stop
+    monkeypatch.setattr(
+        throughput.NoiseWatch, "stop", lambda watch: (alive.append(threading.active_count()), stop(watch))[1]
+    )
+    before = threading.active_count()
+    answer = launching.launch(job("throughput"), Stages(tmp_path / "stage"))
+    assert alive == [before + 2]
+    assert "ended meanwhile" not in answer.noise["run_queue_wait"].detail

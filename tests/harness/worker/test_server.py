@@ -140,7 +140,7 @@ def test_a_given_rate_is_one_trial_with_a_row_for_every_query(job, tmp_path, str
     assert answer.timing.stop_reason == "max_time"
     assert answer.timing.steady_iterations == len(due)
     assert answer.timing.streams == streams
-    assert (answer.noise["run_queue_wait"].detail == server.OWN_THREADS.detail) == (streams > 1)
+    assert (answer.noise["run_queue_wait"].detail == server.ENDED_THREADS.detail) == (streams > 1)
 
 
 def test_a_backlog_without_end_ends_a_trial_early(job, tmp_path, monkeypatch):
