@@ -13,7 +13,7 @@ from harness.errors import EngineUnavailable, ExportFailed
 from harness.vocabulary import FORMAT_OPENVINO_IR, Precision
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from harness.engine import ExportSpec
@@ -29,7 +29,8 @@ _DEFAULTS: Mapping[str, Any] = {
     "preset": "mixed",
     # Where weights are kept to 7 bits, against the 16-bit sums of x86 without VNNI.
     "overflow_fix": "first_layer_only",
-    "ignored": (),  # regular expressions; an operation whose whole name matches stays in float
+    "exclude": (),  # regular expressions; an operation whose whole name matches stays in float
+    "keep_last": False,
 }
 
 
@@ -37,7 +38,8 @@ class OpenVINOInt8(Exporter):
     """Quantises every layer but what follows the last ones with weights.
 
     In a detector that is the decoding of boxes and scores (concatenations, softmax and its expectation, arithmetic on
-    pixels), which INT8 makes wrong by several pixels; in a classifier it is at most a softmax.
+    pixels), which INT8 makes wrong by several pixels; in a classifier it is at most a softmax. ``keep_last`` leaves
+    those layers in float too: off by default, since NNCF quantises what goes into a layer, and its answer is float.
     """
 
     name: ClassVar[str] = "openvino-int8"
@@ -66,39 +68,48 @@ class OpenVINOInt8(Exporter):
             f"{source.path.name} cannot be read as OpenVINO IR", "is the file complete, and its .bin beside it?"
         ):
             model = core.read_model(source.path)
-        tail = set(_tail(model))
+        last, tail = _ending(model)
         names = {node.get_friendly_name() for node in model.get_ops()} - tail
-        ignored = {name for name in names if any(re.fullmatch(pattern, name) for pattern in chosen["ignored"])}
+        matched = {name for name in names if any(re.fullmatch(pattern, name) for pattern in chosen["exclude"])}
+        kept = (last if chosen["keep_last"] else set()) - matched
         nncf.set_log_level(logging.WARNING)  # it names each ignored operation, on standard output
-        with explained("NNCF could not quantise the model", "leave what the message names in float: `ignored`"):
+        with explained("NNCF could not quantise the model", "leave what the message names in float: `exclude`"):
             quantised = nncf.quantize(
                 model,
                 nncf.Dataset(batches),
                 preset=nncf.QuantizationPreset[chosen["preset"].upper()],
                 subset_size=len(batches),
-                ignored_scope=nncf.IgnoredScope(names=sorted(tail | ignored)),
+                ignored_scope=nncf.IgnoredScope(names=sorted(tail | kept | matched)),
                 advanced_parameters=nncf.AdvancedQuantizationParameters(
                     overflow_fix=nncf.OverflowFix(chosen["overflow_fix"])
                 ),
             )
         with explained("the quantised model cannot be written", "is there room on the disk?"):
             openvino.save_model(quantised, destination / "model.xml", compress_to_fp16=False)
-        kept = f"{len(tail)} operations after the last weights kept in float"
-        matched = f"kept in float as asked: {', '.join(sorted(ignored))}" if ignored else ""
-        notes = (batches.note("NNCF"), _count(quantised), kept, matched)
-        return Exported("model.xml", source.inputs, source.outputs, tuple(filter(None, notes)))
+        notes = [batches.note("NNCF"), _count(quantised)]
+        notes.append(f"kept in float (after the last layers): {len(tail)} operations")
+        for reason, found in (("last layer", kept), ("as asked", matched)):
+            if found:
+                notes.append(f"kept in float ({reason}): {', '.join(sorted(found))}")
+        return Exported("model.xml", source.inputs, source.outputs, tuple(notes))
 
 
-def _tail(model: Any) -> Iterator[str]:
-    """Yield the names of the operations after the last layers with weights."""
+def _ending(model: Any) -> tuple[set[str], set[str]]:
+    """Return the names of the last layers with weights, which lead to no other, and of the operations after them."""
     leads_to_weights: dict[str, bool] = {}
+    last: set[str] = set()
+    after: set[str] = set()
     for node in reversed(model.get_ordered_ops()):
         users = [target.get_node() for port in node.outputs() for target in port.get_target_inputs()]
         name = node.get_friendly_name()
         leads_to_weights[name] = any(_is_layer(user) or leads_to_weights[user.get_friendly_name()] for user in users)
-        inside = leads_to_weights[name] or _is_layer(node) or _is_bias(node)
-        if not inside and node.get_type_name() not in _STRUCTURE:
-            yield name
+        if leads_to_weights[name] or node.get_type_name() in _STRUCTURE:
+            continue
+        if _is_layer(node):
+            last.add(name)
+        elif not _is_bias(node):
+            after.add(name)
+    return last, after
 
 
 def _is_layer(node: Any) -> bool:
@@ -120,7 +131,8 @@ def _count(model: Any) -> str:
     layers = [node for node in model.get_ops() if _is_layer(node)]
     done = sum(_is_quantised(layer.input_value(1).get_node()) for layer in layers)
     if not done:
-        raise ExportFailed("no layer of the model was quantised", "see what `ignored` matches")
+        hint = "see what `exclude` matches, and leave `keep_last` out for a model of one layer"
+        raise ExportFailed("no layer of the model was quantised", hint)
     return f"{done} of {len(layers)} layers with weights quantised"
 
 

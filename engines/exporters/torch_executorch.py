@@ -6,31 +6,35 @@ import re
 import warnings
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from engines.exporters import _torch
+from engines.exporters import _torch, _torch_layers
 from engines.exporters._calibration import Batches, options
 from harness.engine import Exported, Exporter
 from harness.errors import ExportFailed, HarnessError
 from harness.vocabulary import FORMAT_EXECUTORCH, FORMAT_TORCH_EXPORT, Precision
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
     from harness.engine import ExportSpec
     from harness.vocabulary import Artifact, Format
 
 _ENTRY = "model.pte"
+_AFTER = "after the last layers"
 _INSTALL = "pip install 'inference-harness[executorch]'"
 _DEFAULTS: Mapping[str, Any] = {
     "per_channel": True,  # a scale per output channel of the weights
     "exclude": (),  # regular expressions; an operator of the graph whose whole name matches stays in float
+    "keep_last": True,
 }
 
 
 class TorchExportToExecuTorch(Exporter):
     """Gives XNNPACK what it takes; ExecuTorch's own kernels run the rest.
 
-    INT8 is static PT2E quantisation by ``XNNPACKQuantizer``: symmetric weights, activations by their histogram.
+    INT8 is static PT2E quantisation by ``XNNPACKQuantizer``: symmetric weights, activations by their histogram. What
+    follows the last layers stays in float: there a detector joins boxes in pixels and scores below 1 in one tensor, of
+    which one scale leaves no score. ``keep_last`` leaves those layers in float too.
     """
 
     name: ClassVar[str] = "torch-export-executorch"
@@ -94,23 +98,58 @@ def _quantise(
     pt2e = _torch.require("torchao.quantization.pt2e.quantize_pt2e", _INSTALL)
     xnnpack = _torch.require("executorch.backends.xnnpack.quantizer.xnnpack_quantizer", _INSTALL)
     config = xnnpack.get_symmetric_quantization_config(is_per_channel=bool(chosen["per_channel"]))
-    quantizer = xnnpack.XNNPACKQuantizer().set_global(config)
-    patterns = [re.compile(pattern) for pattern in chosen["exclude"]]
-    kept = sorted(node.name for node in module.graph.nodes if any(each.fullmatch(node.name) for each in patterns))
-    quantizer.set_filter_function(lambda node: node.name not in kept)
-    prepared = pt2e.prepare_pt2e(module, quantizer)
+    kept = _kept(torch, module.graph, chosen)
+    quantizer = _sparing(xnnpack.XNNPACKQuantizer, {node.name for nodes in kept.values() for node in nodes})
+    prepared = pt2e.prepare_pt2e(module, quantizer.set_global(config))
     with torch.no_grad():
         for batch in batches:
             prepared(*(torch.from_numpy(value) for value in batch.values()))
-    notes = [batches.note("histograms of PT2E")]
-    if kept:
-        notes.append(f"kept in float as asked: {', '.join(kept)}")
     made = pt2e.convert_pt2e(prepared)
     if not any(_multiplies_int8(torch, node) for node in made.graph.nodes):
         raise ExportFailed(
-            "XNNPACK's quantiser left every layer of the model in float", "see `exclude`, or ask for fp32"
+            "XNNPACK's quantiser left every layer of the model in float",
+            "see what `exclude` matches, and set `keep_last: false` for a model of one layer",
         )
-    return made, tuple(notes)
+    return made, (batches.note("histograms of PT2E"), *_why(kept))
+
+
+def _kept(torch: Any, graph: Any, chosen: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return the operators to leave in float, in order, by reason."""
+    aten = torch.ops.aten
+    kinds = {aten.conv1d.default, aten.conv2d.default, aten.conv_transpose2d.input, aten.linear.default}
+    last, after = _torch_layers.ending(graph, _torch_layers.layers(graph, kinds))
+    kept: dict[str, list[Any]] = {_AFTER: [], "last layer": [], "as asked": []}
+    for node in graph.nodes:
+        if any(re.fullmatch(pattern, node.name) for pattern in chosen["exclude"]):
+            kept["as asked"].append(node)
+        elif node in after:
+            kept[_AFTER].append(node)
+        elif node in last and chosen["keep_last"]:
+            kept["last layer"].append(node)
+    return {reason: nodes for reason, nodes in kept.items() if nodes}
+
+
+def _sparing(base: Any, names: Collection[str]) -> Any:
+    """Return XNNPACK's quantiser, here ``base``, that leaves the operators of those names alone.
+
+    Its own filter is not asked about concatenations (ExecuTorch 1.5.1, ``_annotate_cat``).
+    """
+    marks = _torch.require("torchao.quantization.pt2e.quantizer", _INSTALL)
+
+    class Sparing(base):  # type: ignore[misc]  # only known here
+        def annotate(self, model: Any) -> Any:
+            for node in model.graph.nodes:
+                if node.name in names:
+                    node.meta["quantization_annotation"] = marks.QuantizationAnnotation(_annotated=True)
+            return super().annotate(model)
+
+    return Sparing()
+
+
+def _why(kept: Mapping[str, list[Any]]) -> Iterator[str]:
+    for reason, nodes in kept.items():
+        said = f"{len(nodes)} operators" if reason == _AFTER else ", ".join(node.name for node in nodes)
+        yield f"kept in float ({reason}): {said}"
 
 
 def _multiplies_int8(torch: Any, node: Any) -> bool:

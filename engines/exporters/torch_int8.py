@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engines import torch_model
-from engines.exporters import _torch
+from engines.exporters import _torch, _torch_layers
 from engines.exporters._calibration import Batches, options
 from harness.engine import Exported, Exporter
 from harness.errors import ExportFailed
@@ -67,7 +67,8 @@ class TorchInt8(Exporter):
             flow = _torch.require("torchao.quantization.pt2e.quantize_pt2e", self.install)
         program = torch_model.read_program(torch, source)
         module = program.module(check_guards=False)
-        layers = _layers(torch, module.graph)
+        aten = torch.ops.aten  # what inductor lowers to INT8 kernels
+        layers = _torch_layers.layers(module.graph, {aten.conv1d.default, aten.conv2d.default, aten.linear.default})
         if not layers:
             raise ExportFailed("the model has no convolution or Linear layer to quantise", "ask for fp32")
         kept = _kept(module.graph, layers, chosen)
@@ -98,41 +99,18 @@ class TorchInt8(Exporter):
         return Exported(_torch.ENTRY, source.inputs, source.outputs, (*source.notes, *notes))
 
 
-def _layers(torch: Any, graph: Any) -> dict[Any, str]:
-    """Return the nodes that inductor lowers to INT8 kernels, in order, with the names of their layers."""
-    aten = torch.ops.aten
-    kinds = {aten.conv1d.default, aten.conv2d.default, aten.linear.default}
-    return {
-        node: str(node.args[1].target).removeprefix("model.").removesuffix(".weight")
-        for node in graph.nodes
-        if node.target in kinds and node.args[1].op == "get_attr"
-    }
-
-
-def _kept(graph: Any, layers: Mapping[Any, str], chosen: Mapping[str, Any]) -> dict[Any, str]:
+def _kept(graph: Any, layers: dict[Any, str], chosen: Mapping[str, Any]) -> dict[Any, str]:
     """Return the layers to leave in float, and why."""
+    last, _ = _torch_layers.ending(graph, layers)
     kept = {}
-    leading: set[Any] = set()  # nodes on the way to a layer, since the graph is read from its end
-    for node in reversed(graph.nodes):
-        if node in layers:
-            if any(re.fullmatch(pattern, layers[node]) for pattern in chosen["exclude"]):
-                kept[node] = "as asked"
-            elif _weighs_softmax(node):
-                kept[node] = "weighs a softmax"
-                continue
-            elif chosen["keep_last"] and node not in leading:
-                kept[node] = "last layer"
-        if node in layers or node in leading:
-            leading.update(node.all_input_nodes)
+    for node, name in reversed(layers.items()):
+        if any(re.fullmatch(pattern, name) for pattern in chosen["exclude"]):
+            kept[node] = "as asked"
+        elif _torch_layers.weighs_softmax(node):
+            kept[node] = "weighs a softmax"
+        elif chosen["keep_last"] and node in last:
+            kept[node] = "last layer"
     return kept
-
-
-def _weighs_softmax(node: Any) -> bool:
-    """Whether a layer is the expectation of a distribution, as YOLO's distances to the sides of a box are."""
-    before = node.args[0]
-    while any(word in str(before.target) for word in ("transpose", "permute", "view", "reshape")):
-        before = before.args[0]
-    return "softmax" in str(before.target)
 
 
 def _quantizer(chosen: Mapping[str, Any], layers: set[str], install: str) -> Any:

@@ -142,14 +142,56 @@ def test_an_operator_kept_in_float_shows(tmp_path):
     folder = tmp_path / "out"
     folder.mkdir()
     calibration = tiny_calibration(tmp_path, 4)
-    spec = replace(SPEC, precision=Precision.INT8, calibration=calibration, options={"exclude": ["conv2d.*"]})
+    spec = replace(
+        SPEC, precision=Precision.INT8, calibration=calibration, options={"exclude": ["conv2d.*"], "keep_last": False}
+    )
     made = TorchExportToExecuTorch().export(source, spec, folder)
-    assert made.notes[1] == "kept in float as asked: conv2d"
+    assert made.notes[1:] == ("kept in float (after the last layers): 1 operators", "kept in float (as asked): conv2d")
     artifact = tiny_artifact(folder / made.entry, FORMAT_EXECUTORCH, Precision.INT8)
     shares = _load(artifact, precision=Precision.INT8).describe().macs_by_precision
     assert shares["fp32"] > 0.9
     assert shares["int8"] > 0
     assert np.isfinite(_infer(_load(artifact, precision=Precision.INT8), tiny_inputs())["logits"]).all()
+
+
+class Detector(torch.nn.Module):
+    """Boxes in hundreds of pixels and scores below 1, joined in one tensor."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.backbone = torch.nn.Conv2d(3, 16, 3, padding=1)
+        self.boxes = torch.nn.Conv2d(16, 4, 1)
+        self.scores = torch.nn.Conv2d(16, 5, 1)
+
+    def forward(self, image):
+        features = torch.relu(self.backbone(image))
+        boxes = self.boxes(features).flatten(2) * 300.0 + 320.0
+        return torch.cat((boxes, self.scores(features).flatten(2).sigmoid()), 1)
+
+
+@pytest.mark.parametrize("keep_last", [True, False])
+def test_scores_that_share_a_tensor_with_boxes_survive(tmp_path, keep_last):
+    module = Detector()
+    source = _package(module, SPEC.shape, tmp_path)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    calibration = tiny_calibration(tmp_path, 4)
+    spec = replace(SPEC, precision=Precision.INT8, calibration=calibration, options={"keep_last": keep_last})
+    made = TorchExportToExecuTorch().export(source, spec, folder)
+    assert "kept in float (after the last layers): 7 operators" in made.notes
+    assert ("kept in float (last layer): conv2d_1, conv2d_2" in made.notes) == keep_last
+    session = _load(
+        replace(source, format=FORMAT_EXECUTORCH, precision=Precision.INT8, path=folder / made.entry),
+        precision=Precision.INT8,
+    )
+    shares = session.describe().macs_by_precision
+    assert shares.get("fp32", 0.0) == pytest.approx(9 / (27 + 9) if keep_last else 0.0)
+    image = np.load(calibration.path)[:1]
+    expected = module(torch.from_numpy(image)).detach().numpy()
+    scores = _infer(session, {"image": image})["output0"][:, 4:]
+    assert scores.std() > 0.5 * expected[:, 4:].std()
+    assert np.abs(scores - expected[:, 4:]).max() < 0.1
 
 
 def test_an_operator_without_a_kernel_fails_by_name(tmp_path):
