@@ -39,6 +39,10 @@ NAMES = (
     "aa_gates",
     "busy",
     "loadgen",
+    "gates",
+    "compare",
+    "history",
+    "change_points",
 )
 BY_ENGINE = frozenset({"fidelity", "yolo11", "engines", "aa_gates"})
 """Those that measure one engine after the other, and take ``--engine``."""

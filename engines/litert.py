@@ -51,6 +51,7 @@ class LiteRTEngine(Engine):
     options: ClassVar[type] = LiteRTOptions
     modules: ClassVar[tuple[str, ...]] = ("ai_edge_litert.interpreter",)
     distributions: ClassVar[tuple[str, ...]] = ("ai-edge-litert",)
+    alternatives: ClassVar[tuple[str, ...]] = ("ai-edge-litert-nightly",)
     install: ClassVar[str] = "pip install 'inference-harness[litert]'"
 
     def probe(self) -> EngineFacts:

@@ -52,6 +52,9 @@ class OnnxRuntimeEngine(Engine):
     options: ClassVar[type] = OnnxRuntimeOptions
     modules: ClassVar[tuple[str, ...]] = ("onnxruntime",)
     distributions: ClassVar[tuple[str, ...]] = ("onnxruntime",)
+    alternatives: ClassVar[tuple[str, ...]] = tuple(
+        f"onnxruntime-{build}" for build in ("gpu", "openvino", "directml", "qnn", "rocm", "migraphx", "training")
+    )
     install: ClassVar[str] = "pip install 'inference-harness[onnx]'"
 
     def probe(self) -> EngineFacts:

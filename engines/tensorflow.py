@@ -66,6 +66,7 @@ class TensorFlowEngine(Engine):
     options: ClassVar[type] = TensorFlowOptions
     modules: ClassVar[tuple[str, ...]] = ("tensorflow",)
     distributions: ClassVar[tuple[str, ...]] = ("tensorflow-cpu",)
+    alternatives: ClassVar[tuple[str, ...]] = ("tensorflow", "tf-nightly")
     install: ClassVar[str] = "pip install 'inference-harness[tensorflow]'"
 
     def probe(self) -> EngineFacts:

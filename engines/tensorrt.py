@@ -53,6 +53,7 @@ class TensorRTEngine(Engine):
     options: ClassVar[type] = TensorRTOptions
     modules: ClassVar[tuple[str, ...]] = ("tensorrt", tensorrt_cuda.MODULE)
     distributions: ClassVar[tuple[str, ...]] = ("tensorrt", "cuda-bindings")
+    alternatives: ClassVar[tuple[str, ...]] = ("tensorrt-cu12", "tensorrt-cu13")
     install: ClassVar[str] = "pip install 'inference-harness[tensorrt]'"
 
     def probe(self) -> EngineFacts:

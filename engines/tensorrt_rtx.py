@@ -38,6 +38,7 @@ class TensorRTRTXEngine(TensorRTEngine):
     options: ClassVar[type] = TensorRTRTXOptions
     modules: ClassVar[tuple[str, ...]] = (PACKAGE or "tensorrt_rtx", tensorrt_cuda.MODULE)
     distributions: ClassVar[tuple[str, ...]] = DISTRIBUTIONS
+    alternatives: ClassVar[tuple[str, ...]] = ()
     install: ClassVar[str] = INSTALL
 
     def artifact_formats(self, options: Any) -> tuple[Format, ...]:  # noqa: ARG002 - its networks are always strongly typed

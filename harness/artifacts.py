@@ -267,6 +267,7 @@ class Workshop:
     timeout_s: float
     interpreter: str = sys.executable
     remedy: str = "make the model or the data smaller: this limit is fixed"  # what helps against the timeout
+    cpus: tuple[int, ...] | None = None  # the processors that children are kept on; ``None``: any
     bindings: dict[tuple[str, str], Mapping[str, str] | Failed | Skipped] = field(default_factory=dict)
     """What each bound exporter said of a device, asked once."""
 
@@ -388,7 +389,9 @@ def in_child(
     scratch = Path(tempfile.mkdtemp(prefix=f"{kind}-", dir=workshop.scratch))
     log = workshop.logs / f"{kind}-{label}.log"
     try:
-        child = process.Child(scratch, log, workshop.timeout_s, workshop.interpreter, remedy=workshop.remedy)
+        child = process.Child(
+            scratch, log, workshop.timeout_s, workshop.interpreter, remedy=workshop.remedy, cpus=workshop.cpus
+        )
         return process.call(kind, job, child, answer)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from harness.vocabulary import Plan, PlannedCell, Record
 
-_THROUGHPUT = "throughput"
+_SERVER, _THROUGHPUT = "server", "throughput"
 
 
 @dataclass(frozen=True)
@@ -215,10 +215,12 @@ def half_width(values: Sequence[float]) -> float:
 
 def _value(record: Record) -> float:
     """Return what a launch found: its rate where that is what it measures, else its median; 0 where it has neither."""
-    timing = record.timing
+    timing, scenario = record.timing, record.cell.scenario
     if timing is None:
         return 0.0
-    if record.cell.scenario.name == _THROUGHPUT:
+    if scenario.name == _SERVER and KINDS[_SERVER].configured(scenario.parameters).rate is None:
+        return max((trial.rate_hz for trial in record.trials if trial.kept), default=0.0)
+    if scenario.name == _THROUGHPUT:
         return timing.steady_iterations / timing.steady_ns if timing.steady_ns > 0 else 0.0
     return float(timing.median_ns)
 

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.measure.system import ROOT, Unavailable, read
+from harness.system import ROOT, Unavailable, read
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

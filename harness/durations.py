@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 START_S = 4.0  # a fresh process, imports, load, first inference
 _PROVE_S = 6.0
 _IMAGE_S = 0.2
+_INFERENCE_S = 0.02
 
 
 def launches_of(suite: Suite) -> int:
@@ -59,13 +60,19 @@ def limits(planned: PlannedCell, suite: Suite) -> Limits:
         relative_half_width=preset.relative_half_width,
         warmup_iterations=preset.warmup_iterations,
         warmup_s=preset.warmup_s,
-        warmup_maximum_s=max(preset.warmup_s, min(preset.warmup_maximum_s, 0.2 * spare_s)),
+        warmup_maximum_s=warmup_maximum_s(suite),
         growth_iterations=_growth(planned.cell, preset),
         quantiles=tuple(
             (percentile / 100, minimum_effective_samples(percentile / 100) / launches)
             for percentile in planned.percentiles
         ),
     )
+
+
+def warmup_maximum_s(suite: Suite) -> float:
+    """Return how long the warm-up of a launch takes at most, by one stream."""
+    preset = PRESETS[suite.preset]
+    return max(preset.warmup_s, min(preset.warmup_maximum_s, 0.2 * (suite.timeout - START_S)))
 
 
 def iterations(percentile: float, launches: int) -> int:
@@ -81,7 +88,9 @@ def guessed_s(cell: Cell, preset: Preset, images: int) -> float:
     if kind.name == "accuracy":
         return START_S + _IMAGE_S * images
     if kind.lasting is not None:
-        return START_S + preset.warmup_s + kind.lasting(kind.configured(cell.scenario.parameters))
+        settings = kind.configured(cell.scenario.parameters)
+        least_s = _INFERENCE_S * kind.inferences(settings) if kind.inferences is not None else 0.0
+        return START_S + preset.warmup_s + max(kind.lasting(settings), least_s)
     return START_S + preset.warmup_s + preset.minimum_s
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping  # noqa: TC003 - the codec evaluates annotations at run time
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path  # noqa: TC003 - as above
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.errors import DataError, InvalidInput, Unsupported
+from harness.system import usable_processors as usable_processors  # noqa: PLC0414 - what engines know comes from here
 from harness.vocabulary import Goal, Level, Precision, TensorSpec
 
 if TYPE_CHECKING:
@@ -81,13 +81,6 @@ def check_inputs(expected: Sequence[TensorSpec], given: Mapping[str, np.ndarray]
             raise InvalidInput(message, "shapes are static: convert the array, or export for its shape")
 
 
-def usable_processors() -> int:
-    """Return how many processors this process may use; where the system does not tell, how many there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 class Session(ABC):
     """A model loaded on a device."""
 
@@ -120,6 +113,8 @@ class Engine(ABC):
     """The vendor's modules, imported by the worker before ``load`` so that import time is told from load time."""
     distributions: ClassVar[tuple[str, ...]] = ()
     """PyPI distributions whose presence and version ``harness doctor`` reports."""
+    alternatives: ClassVar[tuple[str, ...]] = ()
+    """Other distributions that bring the same runtime, each in the place of the first of ``distributions``."""
     install: ClassVar[str] = ""
     """The command that installs it."""
 

@@ -6,7 +6,6 @@ Nothing here holds a host name, a user name or a path. A fact that cannot be rea
 from __future__ import annotations
 
 import importlib
-import math
 import os
 import platform
 import re
@@ -14,15 +13,15 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 from harness.measure.noise import frequencies_mhz
-from harness.measure.system import ROOT, Unavailable, cpu_quota_cores, memory_limit_bytes, read
 from harness.quietness import Check, governors, quietness, turbo
+from harness.system import ROOT, Unavailable, cpu_quota_cores, memory_limit_bytes, read
 from harness.vocabulary import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-__all__ = ["Check", "conditions", "environment", "fingerprint", "hardware", "quietness", "short_id", "usable_cores"]
+__all__ = ["Check", "conditions", "environment", "fingerprint", "hardware", "quietness", "short_id"]
 
 _CPU = "sys/devices/system/cpu"
 # What decides the speed of inference kernels, in the kernel's own words: x86 flags, then Arm features.
@@ -103,19 +102,6 @@ def conditions(root: Path = ROOT) -> dict[str, Any]:
         "cpu_mhz": _told(lambda: [round(mhz) for mhz in frequencies_mhz(root)]),
         "memory_available_gib": _told(lambda: round(_meminfo_bytes("MemAvailable", root) / _GIB, 1)),
     }
-
-
-def usable_cores(root: Path = ROOT) -> int:
-    """Return how many threads can run at once: the affinity of this process, cut to whole cores by a CPU quota."""
-    try:
-        allowed = len(os.sched_getaffinity(0))
-    except AttributeError:  # only Linux has it
-        allowed = os.cpu_count() or 1
-    try:
-        quota = cpu_quota_cores(root)
-    except Unavailable:
-        quota = None
-    return allowed if quota is None else max(1, min(allowed, math.floor(quota)))
 
 
 def _told(tell: Callable[[], Any]) -> Any:

@@ -187,12 +187,16 @@ def matching(plan: Plan, pattern: str) -> list[Cell]:
     return found
 
 
+def fits(pattern: str, label: str, cell_id: str) -> bool:
+    """Return whether a label matches a pattern, or an id begins with it (six characters or more)."""
+    return (len(pattern) >= 6 and cell_id.startswith(pattern)) or fnmatch.fnmatchcase(label, pattern)
+
+
 def _matches(cell: Cell, pattern: str) -> bool:
-    if len(pattern) >= 6 and cell.cell_id.startswith(pattern):
-        return True
-    # The sentinel is the plan's own: a pattern that is wide enough for it does not mean it.
-    meant = cell.scenario.name != SENTINEL or pattern.endswith(SENTINEL)
-    return meant and fnmatch.fnmatchcase(cell.label, pattern)
+    if cell.scenario.name == SENTINEL and not pattern.endswith(SENTINEL):
+        # It is the plan's own: a pattern that is wide enough for it does not mean it.
+        return len(pattern) >= 6 and cell.cell_id.startswith(pattern)
+    return fits(pattern, cell.label, cell.cell_id)
 
 
 def _is_known(context: _Context, cell: Cell) -> bool:

@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from harness.durations import START_S, certain_launches, iterations, launches_of
+from harness.durations import START_S, certain_launches, iterations, launches_of, warmup_maximum_s
 from harness.errors import PlanError
 from harness.matrix import DEFAULT
 from harness.presets import PRESETS
@@ -164,7 +164,7 @@ def _check_durations(suite: Suite) -> None:
         kind, given = suite.scenario(name)
         if kind.lasting is None:
             continue
-        lasts_s = kind.lasting(kind.configured(given)) + PRESETS[suite.preset].warmup_s + START_S
+        lasts_s = kind.lasting(kind.configured(given)) + warmup_maximum_s(suite) + START_S
         if lasts_s > suite.timeout:
             message = f"a launch of {name} may take {lasts_s:g} s, the timeout is {suite.timeout:g} s"
             raise PlanError(message, f"raise `timeout`, or shorten `scenarios.{name}`")

@@ -106,3 +106,35 @@ def watched(plan: Plan, watch: PlannedCell) -> Plan:
         done = upto
     order += plan.order[begin + len(middle) :]
     return replace(plan, cells=(*plan.cells, replace(watch, launches=count)), order=tuple(order))
+
+
+def lengthened(plan: Plan, launches: int) -> Plan:
+    """Return a plan that begins as this one and goes on, round by round, until replicated cells have ``launches``.
+
+    All of them, whatever they showed so far: who gets more launches by what was seen finds what is not there. The
+    rounds are those that a plan of so many launches has; the sentinel watches on between them. A plan whose cells have
+    as many is returned as it is.
+    """
+    planned = {each.cell.cell_id: each for each in plan.cells}
+    more = sorted(key for key, each in planned.items() if _is_replicated(each) and each.launches < launches)
+    added: list[Slot] = []
+    for number in range(min((planned[key].launches for key in more), default=launches), launches):
+        cell_ids = [key for key in more if planned[key].launches <= number]
+        added += _round(cell_ids, number, number, f"{plan.seed}/{number}")
+    watch = next((each for each in plan.cells if each.cell.scenario.name == SENTINEL), None)
+    counts = dict.fromkeys(more, launches)
+    if watch is not None and added:
+        times = max(1, min(SENTINELS[1], len(added) // SENTINEL_EVERY))
+        counts[watch.cell.cell_id] = watch.launches + times
+        for index in reversed(range(times)):
+            upto = round((index + 1) * len(added) / times)
+            added.insert(upto, Slot(watch.cell.cell_id, watch.launches + index, added[upto - 1].round))
+    cells = tuple(
+        replace(each, launches=counts[key]) if (key := each.cell.cell_id) in counts else each for each in plan.cells
+    )
+    return replace(plan, cells=cells, order=(*plan.order, *added))
+
+
+def _is_replicated(planned: PlannedCell) -> bool:
+    name = planned.cell.scenario.name
+    return planned.skipped is None and name != SENTINEL and KINDS[name].timed and KINDS[name].replicated

@@ -36,7 +36,7 @@ BUDGET_FACTOR = 4
 PRESETS = {
     preset.name: preset
     for preset in (
-        Preset("quick", 2, 1, 36, 1.0, 10.0, 0, (50.0, 90.0)),
+        Preset("quick", 2, 2, 36, 1.0, 10.0, 0, (50.0, 90.0)),
         Preset("default", 5, 3, 100, 3.0, 30.0, 1, (50.0, 90.0, 99.0)),
         Preset("publish", 10, 3, 100, 60.0, 120.0, 1, (50.0, 90.0, 95.0, 99.0), growth_iterations=1000),
     )

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from harness import codec, jobs
 from harness.errors import HarnessError
-from harness.measure.system import ROOT, Unavailable, allowed_processors, processor_list, read
+from harness.system import ROOT, Unavailable, allowed_processors, processor_list, read
 from harness.vocabulary import Failed, Skipped, Stage
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from harness import busy, nvidia
 from harness.measure.noise import NoiseWatch
-from harness.measure.system import (
+from harness.system import (
     ROOT,
     Unavailable,
     allowed_processors,

@@ -72,6 +72,12 @@ class Setting:
     warm: bool = False  # keep the runtimes' own caches from launch to launch, by variant
     echo: bool = False  # show what the child prints, as it comes
     task_places: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # by variant: paths of user code
+    environments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By environment label, its own ``interpreters``; a label that is not here has the usual ones."""
+
+    def interpreter(self, cell: Cell) -> str:
+        """Return the Python that the launches of a cell run in."""
+        return self.environments.get(cell.environment, self.interpreters).get(cell.engine, sys.executable)
 
 
 SAMPLES = "samples.npz"
@@ -178,7 +184,7 @@ def _measured(blank: Record, bench: Bench, sink: RecordSink, setting: Setting, s
             scratch=scratch,
             log=folder / log,
             timeout_s=setting.timeout_s,
-            interpreter=setting.interpreters.get(cell.engine, sys.executable),
+            interpreter=setting.interpreter(cell),
             threads=cell.threads,
             echo=setting.echo,
             cpus=cpus(cell),
@@ -188,7 +194,10 @@ def _measured(blank: Record, bench: Bench, sink: RecordSink, setting: Setting, s
         table = sensors.end()
         if not isinstance(answer, jobs.LaunchAnswer):
             return replace(record, outcome=answer)
-        sampled = record if table is None else _sampled(record, table, scratch, folder, name)
+        if table is None:
+            sampled = replace(record, unsampled=sensors.trouble)
+        else:
+            sampled = _sampled(record, table, scratch, folder, name)
         return _filed(sampled, answer, scratch / SAMPLES, folder, name)
     except KeyboardInterrupt:
         stage, hint = process.reached(scratch), "`harness run --resume` makes this launch again"
@@ -234,7 +243,7 @@ def cpus(cell: Cell) -> tuple[int, ...] | None:
 
 
 def _sampled(record: Record, table: Table, scratch: Path, folder: Path, name: str) -> Record:
-    """Return the record with what the sensors said, and what that says of the GPU; unchanged where it is not kept."""
+    """Return the record with what the sensors said, and what that says of the GPU; or why it is not kept."""
     made, kept = scratch / "telemetry.npz", Path("telemetry") / f"{name}.npz"
     cell = record.cell
     # A launch that times nothing is not made again for noise.
@@ -243,8 +252,9 @@ def _sampled(record: Record, table: Table, scratch: Path, folder: Path, name: st
         sha256 = table.save(made)
         (folder / kept).parent.mkdir(exist_ok=True)
         _keep(made, folder / kept)
-    except OSError:
-        return replace(record, noise=noise)
+    except OSError as error:
+        why = f"what the sensors said cannot be kept: {error.strerror}"
+        return replace(record, unsampled=why, noise=noise)
     return replace(record, telemetry=SamplesRef(kept.as_posix(), sha256, len(table)), noise=noise)
 
 

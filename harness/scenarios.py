@@ -18,6 +18,7 @@ PHASES = ("staggered", "synchronous", "random")
 DROPS = ("never", "stale")
 MODES = ("single_stream", "multi_stream", "server", "offline")
 _NS_PER_MS = 1e6
+_MULTI_STREAM_QUERIES = 662  # min_query_count of MultiStream in LoadGen's mlperf.conf
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,9 @@ class MlPerfSettings:
         bounded = self.target_latency_ms is None or self.mode == "server"
         _check(bounded, "target_latency_ms", "left out: `server` alone takes it")
         _check(self.samples == 8 or self.mode == "multi_stream", "samples", "left out: `multi_stream` alone takes it")
+        for key in ("seconds", "queries"):
+            unused = self.accuracy and getattr(self, key) is not None
+            _check(not unused, key, "left out: with `accuracy` every image is asked for once, however long that takes")
 
 
 def _server_seconds(settings: ServerSettings) -> float:
@@ -146,6 +150,14 @@ def _mlperf_seconds(settings: MlPerfSettings) -> float:
     return 1.21 * seconds if settings.mode == "offline" else seconds
 
 
+def _mlperf_inferences(settings: MlPerfSettings) -> int:
+    if settings.accuracy:
+        return 0  # as many as there are images
+    if settings.mode == "multi_stream":
+        return (settings.queries or _MULTI_STREAM_QUERIES) * settings.samples
+    return settings.queries or 0
+
+
 @dataclass(frozen=True)
 class Kind:
     """One way of driving a session."""
@@ -159,6 +171,7 @@ class Kind:
     images: bool = False  # works on the encoded images themselves
     goal: Callable[[Any], Goal] = _latency
     lasting: Callable[[Any], float] | None = None  # settings → seconds of driving; absent: as the preset says
+    inferences: Callable[[Any], int] | None = None  # settings → how many there are at least, however long each takes
 
     def configured(self, parameters: Mapping[str, Any]) -> Any:
         """Return the settings that a cell's parameters say; those that are not this kind's are left out."""
@@ -220,6 +233,7 @@ KINDS: Mapping[str, Kind] = {
             streams=True,
             goal=_mlperf_goal,
             lasting=_mlperf_seconds,
+            inferences=_mlperf_inferences,
         ),
         Kind("memory", f"{_ROOM}.memory:drive", MemorySettings, replicated=True),
         Kind("accuracy", f"{_ROOM}.accuracy:drive", images=True),

@@ -15,7 +15,7 @@ from harness.cache import hash_tree
 from harness.errors import DataError, HarnessError
 from harness.places import published
 from harness.settings import did_you_mean
-from harness.suite_model import PRETRAINED
+from harness.suite_sources import PRETRAINED
 from harness.tasks import catalog, datasets
 from harness.vocabulary import (
     Artifact,
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from harness.artifacts import Workshop
     from harness.suite import Suite
-    from harness.suite_model import Source as SourceModel
-    from harness.suite_model import Workload
+    from harness.suite_sources import Source as SourceModel
+    from harness.suite_sources import Workload
 
 PROBE_TIMEOUT_S = 120.0
 

@@ -359,6 +359,7 @@ class Trial:
     offered: int  # queries that were due; those without a row were given up when the backlog had no end
     first: int  # its first row
     rows: int
+    kept: bool | None = None  # whether the SLO was kept, as the search took it; not known of 0.1.0
 
 
 @dataclass(frozen=True)
@@ -432,6 +433,7 @@ class Record:
     trials: tuple[Trial, ...] = ()  # of ``server``
     loadgen: LoadGenRun | None = None  # of ``mlperf``
     telemetry: SamplesRef | None = None  # what the machine's sensors said meanwhile, see ``harness.telemetry``
+    unsampled: str = ""  # why they said nothing, where there are sensors that could have
     inputs_hash: str | None = None
     inputs_count: int = 0
     log: str = ""  # path relative to the run folder

@@ -119,7 +119,7 @@ def _dots(chart: DotChart, names: Sequence[RowName], canvas: Canvas) -> Figure:
     for line, dot in enumerate(chart.dots):
         name = names[dot.row]
         colour = TOKENS[f"series-{name.series}"]
-        _label(axes, canvas, line, dot.row, name.label, dot.shown)
+        _label(axes, canvas, line, dot.row, dot.label or name.label, dot.shown)
         if dot.low is not None and dot.high is not None:
             _whisker(axes, line, dot.row, dot.low, dot.high, colour)
         if dot.second:

@@ -95,6 +95,7 @@ class Dot:
     tip: str
     shown: str = ""  # the number beside the line
     second: float | None = None
+    label: str = ""  # in place of the row's, where the chart says the rest of it
 
 
 @dataclass(frozen=True)

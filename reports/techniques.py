@@ -142,6 +142,8 @@ def given(field: Field, effects: Sequence[Effect]) -> Panel | None:
 
 
 def _chart(field: Field, timed: Sequence[tuple[Effect, Interval]]) -> DotChart:
+    # Engine and setting are what tells one effect from another; rows that differ in more keep their whole label.
+    short = [f"{field.names[effect.subject].engine} {effect.name}" for effect, _ in timed]
     dots = tuple(
         Dot(
             row=field.names[effect.subject].index,
@@ -150,8 +152,9 @@ def _chart(field: Field, timed: Sequence[tuple[Effect, Interval]]) -> DotChart:
             high=ratio.high,
             shown=f"×\u00a0{units.significant(ratio.estimate)}",
             tip=f"{field.label(effect.subject)}, {sentence(effect)}, against {field.label(effect.base)}",
+            label=label if short.count(label) == 1 else "",
         )
-        for effect, ratio in timed
+        for label, (effect, ratio) in zip(short, timed, strict=True)
     )
     return DotChart(
         id=f"technique-{field.anchor}",

@@ -18,6 +18,7 @@ from results.statistics import welch_log_ratio
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from results.launches import CellHistory
     from results.store import RunStore
 
 LEVEL = 0.01
@@ -96,9 +97,13 @@ def drift(points: Sequence[tuple[float, float]], label: str = "") -> Drift:
     return Drift(bool(holding), message, ratio, shown, label, trend.p, step.p)
 
 
-def drift_of(store: RunStore) -> Drift | None:
-    """Return what the sentinel of a run says; ``None`` where its plan has none."""
-    history = next((one for one in histories(store) if one.planned.cell.scenario.name == "sentinel"), None)
+def drift_of(store: RunStore, known: Sequence[CellHistory] | None = None) -> Drift | None:
+    """Return what the sentinel of a run says; ``None`` where its plan has none.
+
+    ``known``: the histories of the run, where the caller has them already.
+    """
+    told = histories(store) if known is None else known
+    history = next((one for one in told if one.planned.cell.scenario.name == "sentinel"), None)
     if history is None:
         return None
     points = [

@@ -14,8 +14,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What the system says where there is no room left."""
+
+
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all, even after a power cut. Raises ``OSError``."""
+    """Write a file so that it is there whole or not at all, even after a power cut.
+
+    Raises ``OSError``, which says how many bytes found no room where that is why.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -23,6 +30,10 @@ def write_whole(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise OSError(error.errno, f"{len(data)} bytes found no room", str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
     sync(path.parent)
@@ -48,8 +59,9 @@ def explained(where: Path) -> Iterator[None]:
 
 
 def _words(error: OSError, path: object) -> tuple[str, str]:
-    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-        return f"no space left to write {path}", "free some, then resume the run; nothing stored is lost"
+    if error.errno in FULL:
+        missing = f": {error.strerror}" if error.strerror != os.strerror(error.errno or 0) else ""
+        return f"no space left to write {path}{missing}", "free some, then resume the run; nothing stored is lost"
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         return f"no permission for {path}", "change its owner or mode, or give another folder"
     if error.errno in {errno.EEXIST, errno.ENOTDIR}:

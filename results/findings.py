@@ -123,6 +123,14 @@ def _throttling(evidence: Evidence) -> Iterator[Finding]:
             yield Finding("throttled", message)
 
 
+def _sensors(evidence: Evidence) -> Iterator[Finding]:
+    for history in _timed(evidence):
+        reasons = [record.unsampled for record in history.completed if record.unsampled]
+        if reasons:
+            which = f"{len(reasons)} of {len(history.completed)} {_scenario(history)} launches"
+            yield Finding("unsampled", f"no sensor was read beside {which}: {'; '.join(dict.fromkeys(reasons))}")
+
+
 def _steadiness(evidence: Evidence) -> Iterator[Finding]:
     for history in _timed(evidence):
         count = sum(launch.unsteady for launch in history.measured)
@@ -233,6 +241,7 @@ CHECKS: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     _replication,
     _noise,
     _throttling,
+    _sensors,
     _steadiness,
     _growth,
     _overhead,

@@ -10,16 +10,23 @@ import errno
 import hashlib
 import json
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.vocabulary import canonical_json
+from results.files import FULL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
 _DIGITS = 16
+_MARKS = (
+    re.compile(rb'"(started|finished)":'),
+    re.compile(rb'"launch":\{[^{}]*"index":(\d{1,9})\b'),
+    re.compile(rb'"cell_id":"([0-9a-f]{64})"'),
+)
 
 
 @dataclass(frozen=True)
@@ -123,16 +130,31 @@ class Journal:
     def _take(self, line: bytes) -> None:
         parsed = parse_line(line)
         if parsed is None:
-            self._damage.append(f"{self._path.name}:{self._lines}: line does not match its checksum and was left out")
+            told = f"{self._path.name}:{self._lines}: line does not match its checksum and was left out"
+            self._damage.append(told + _surmised(line))
         else:
             self._entries.append(Entry(self._lines, len(self._entries) + 1, *parsed))
 
 
 def _write_and_sync(descriptor: int, line: bytes) -> None:
-    written = os.write(descriptor, line)
-    if written != len(line):  # on a regular file a short write means a full disk
-        raise OSError(errno.ENOSPC, f"only {written} of {len(line)} bytes of a line were taken")
+    try:
+        written, number = os.write(descriptor, line), errno.ENOSPC  # a short write on a regular file is a full disk
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        written, number = 0, error.errno
+    if written != len(line):
+        raise OSError(number, f"{len(line) - written} of {len(line)} bytes of a line found no room")
     os.fsync(descriptor)
+
+
+def _surmised(line: bytes) -> str:
+    """Return what a broken line probably told, where enough of it can still be read."""
+    kind, index, cell_id = (mark.search(line) for mark in _MARKS)
+    if kind is None or index is None or cell_id is None:
+        return ""
+    what = "start" if kind[1] == b"started" else "end"
+    return f"; it was the {what} of launch {index[1].decode()} of cell {cell_id[1].decode()[:12]}"
 
 
 def _checksum(text: bytes) -> str:

@@ -33,14 +33,15 @@ _WORST = (Failed, Skipped, Completed)
 SENTINEL = "sentinel"
 
 
-def rows(store: RunStore, target: float = TARGET) -> tuple[Row, ...]:
+def rows(store: RunStore, target: float = TARGET, known: Sequence[CellHistory] | None = None) -> tuple[Row, ...]:
     """Return one row per variant of the plan, in its order; what was skipped or never run is there too.
 
     ``target``: share of the FP32 metric to keep where the suite of the manifest sets none for the workload.
+    ``known``: the histories of the run, where the caller has them already; reading them takes most of the time.
     Raises ``StoreError`` where the run cannot be read.
     """
     by_variant: dict[str, list[CellHistory]] = defaultdict(list)
-    for history in histories(store):
+    for history in histories(store) if known is None else known:
         if _is(history, SENTINEL):
             continue  # it watches the machine, and is no measurement of its row
         by_variant[history.planned.cell.variant_id].append(history)

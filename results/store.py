@@ -6,7 +6,6 @@ else the project shows is derived from them. POSIX only: one writer at a time is
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import json
@@ -14,7 +13,7 @@ import os
 import re
 import shutil
 import zipfile
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,9 +27,11 @@ from harness.measure.samples import Samples
 from harness.vocabulary import SCHEMA_VERSION, Cell, Launch, Plan, Record, SamplesRef, digest
 from results.files import explained, sync, write_whole
 from results.journal import Journal, content_id
+from results.locks import busy, hold
+from results.migration import record_of, refuse_newer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from types import TracebackType
     from typing import Self
 
@@ -38,9 +39,7 @@ if TYPE_CHECKING:
 
 MANIFEST, JOURNAL = "manifest.json", "records.jsonl"
 _ULID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
-
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-"""From a record's JSON at a schema version to that of the next; empty, since version 1 is the first."""
+_LAST_MS = (1 << 48) - 1  # the last time that a ULID can tell
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,20 @@ def runs_in(root: Path) -> tuple[Path, ...]:
         return tuple(sorted(p for p in root.iterdir() if _ULID.fullmatch(p.name) and (p / MANIFEST).is_file()))
 
 
+def _next_id(root: Path) -> str:
+    """Return a new ULID that sorts after every run under ``root``, also where the clock was set back since.
+
+    ``latest`` and every history go by the ids: what is made later comes later. When it was made by the clock is what
+    ``created_at`` says.
+    """
+    made = str(ULID())
+    newest = max((run.name for run in runs_in(root) if run.name[0] <= "7"), default="")
+    if made > newest:
+        return made
+    after_ms = min(ULID.from_str(newest).milliseconds + 1, _LAST_MS)
+    return str(ULID(after_ms.to_bytes(6, "big") + os.urandom(10)))
+
+
 class RunStore:
     """One run. Readers need nothing; the first write, or ``acquire``, makes this process the run's only writer."""
 
@@ -88,7 +101,7 @@ class RunStore:
         Dataclasses in the manifest are encoded; ``schema``, ``run_id`` and ``created_at`` are added. The folder
         appears whole, by one rename. Raises ``StoreError`` where it cannot be written.
         """
-        run_id = str(ULID())
+        run_id = _next_id(root)
         stamps = {"schema": SCHEMA_VERSION, "run_id": run_id, "created_at": now()}
         resolved = {**encode(manifest), **stamps}
         try:
@@ -126,7 +139,7 @@ class RunStore:
             raise StoreError(f"{folder / MANIFEST} is not JSON: {error}", "restore it from a copy of the run") from None
         if not isinstance(manifest, dict) or not isinstance(manifest.get("schema"), int):
             raise StoreError(f"{folder / MANIFEST} has no schema version", "this folder is not a run of the harness")
-        _refuse_newer(manifest["schema"], folder)
+        refuse_newer(manifest["schema"], folder)
         return cls(folder, manifest)
 
     def acquire(self) -> None:
@@ -137,14 +150,11 @@ class RunStore:
         if self._lock is not None:
             return
         with explained(self._folder):
-            lock = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
+            lock = hold(self._folder)
+            if lock is None:
+                raise busy(self.run_id)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self._journal.repair()
-            except BlockingIOError:
-                os.close(lock)
-                hint = "wait until it ends, or stop it, then resume"
-                raise StoreError(f"run {self.run_id} is being written by another process", hint) from None
             except BaseException:
                 os.close(lock)
                 raise
@@ -184,6 +194,21 @@ class RunStore:
             return decode(Plan, self._manifest["plan"], "plan")
         except (KeyError, CodecError) as error:
             raise StoreError(f"{self._folder / MANIFEST} holds no readable plan: {error}") from error
+
+    def lengthen(self, plan: Plan) -> None:
+        """Replace the plan by one that goes on where it ends. Raises ``StoreError`` where it cannot be written.
+
+        ``ValueError`` for a plan that does not begin with the launches of this one: what was measured follows that.
+        """
+        before = self.plan.order
+        if plan.order[: len(before)] != before:
+            raise ValueError("a longer plan begins with the launches of the one that it replaces")
+        self.acquire()
+        manifest = {**self._manifest, "plan": encode(plan)}
+        text = json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False)
+        with explained(self._folder):
+            write_whole(self._folder / MANIFEST, text.encode())
+        self._manifest = manifest
 
     @property
     def damage(self) -> tuple[str, ...]:
@@ -228,6 +253,12 @@ class RunStore:
             key = (body["cell_id"], launch.index, launch.attempt)
             found.append(Attempt(body["cell_id"], body["label"], launch, body["at"], key in ended))
         return tuple(found)
+
+    def check(self) -> None:
+        """Raise ``StoreError`` for the first file that a record refers to and that is missing or of another content."""
+        for record in self.records():
+            for ref in _references(record):
+                self._read(ref)
 
     def samples(self, ref: SamplesRef) -> Samples:
         """Return the raw samples of a launch. Raises ``StoreError`` where the file is not what the record says."""
@@ -281,8 +312,16 @@ class RunStore:
         try:
             with explained(self._folder):
                 self._journal.append(payload)
+        except StoreError as error:
+            raise StoreError(f"{error.message}; {self._kept()}", error.hint) from error
         except (ValueError, TypeError) as error:
             raise StoreError(f"a record of run {self.run_id} has a value without JSON form: {error}") from error
+
+    def _kept(self) -> str:
+        """Return how much of what was planned is stored, and how much is missing."""
+        stored = len({(record.cell_id, record.launch.index) for record in self.records()})
+        planned = len(self.plan.order) if "plan" in self._manifest else stored
+        return f"launches of run {self.run_id}: {stored} stored, {max(0, planned - stored)} missing"
 
     def _refresh(self) -> None:
         """Take in what the journal gained since the last look."""
@@ -302,7 +341,7 @@ class RunStore:
         if entry.digest in self._place:
             return  # the same record twice, as after merging two copies of a run
         try:
-            record = self._decode(entry.payload["finished"])
+            record = record_of(entry.payload["finished"], self._folder)
         except CodecError as error:
             self._wrong.append(f"{JOURNAL}:{entry.number}: record left out: {error.message}")
             return
@@ -314,16 +353,6 @@ class RunStore:
             self._records.append(record)
         self._place[entry.digest] = index
         self._records[index] = record
-
-    def _decode(self, data: dict[str, Any]) -> Record:
-        schema = data.get("schema", SCHEMA_VERSION)
-        _refuse_newer(schema, self._folder)
-        for version in range(schema, SCHEMA_VERSION):
-            data = MIGRATIONS[version](data)
-        record = decode(Record, data, "record")
-        if record.cell_id:
-            return record
-        return replace(record, cell_id=record.cell.cell_id, variant_id=record.cell.variant_id)
 
 
 def now() -> str:
@@ -355,9 +384,3 @@ def _find(name: str | Path, root: Path) -> Path:
         listed = ", ".join(run.name for run in matching[:5])
         raise StoreError(f"{len(matching)} runs in {root} begin with {str(name)!r}: {listed}", "give more of the id")
     raise StoreError(f"no run {str(name)!r} in {root}", "give a run folder, the beginning of a run id, or `latest`")
-
-
-def _refuse_newer(schema: int, folder: Path) -> None:
-    if schema > SCHEMA_VERSION:
-        message = f"{folder} was written by a newer harness: schema {schema}, this one reads up to {SCHEMA_VERSION}"
-        raise StoreError(message, "upgrade the harness: pip install --upgrade inference-harness")

@@ -15,12 +15,15 @@ from results.rows import rows
 from results.store import RunStore
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from results.row import Row
 
 # A test that imports OpenVINO by itself must not report that to its maker either: see engines/openvino_module.py.
 sys.modules.setdefault("openvino_telemetry", None)
 
 _FACTORY = Path(__file__).parent / "results" / "factory.py"
+_WHEELS = Path(__file__).parent / "wheels.py"
 
 
 @pytest.fixture(autouse=True)
@@ -37,8 +40,19 @@ def _usual_floats():
 
 @pytest.fixture(scope="session")
 def factory():
-    """The maker of synthetic runs, loaded by path since tests are no package."""
-    spec = importlib.util.spec_from_file_location("synthetic_factory", _FACTORY)
+    """The maker of synthetic runs."""
+    return _loaded(_FACTORY)
+
+
+@pytest.fixture(scope="session")
+def wheels():
+    """The maker of wheels."""
+    return _loaded(_WHEELS)
+
+
+def _loaded(path: Path) -> ModuleType:
+    """Return a module that is loaded by path, since tests are no package."""
+    spec = importlib.util.spec_from_file_location(f"synthetic_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their own module up
     spec.loader.exec_module(module)

@@ -9,7 +9,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import harness
-from harness.cli import cache, doctor, plan, report, run, suites, take, verify
+from harness.cli import (
+    ab,
+    baseline,
+    cache,
+    compare,
+    doctor,
+    export,
+    gate,
+    history,
+    plan,
+    report,
+    results,
+    run,
+    suites,
+    take,
+    verify,
+)
 from harness.cli.console import errors, say
 from harness.cli.exit_codes import ExitCode
 from harness.errors import HarnessError
@@ -23,7 +39,8 @@ _UsageError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ 
 app = typer.Typer(
     name="harness",
     help="Which inference engine, at which precision, on which machine, for this model?",
-    epilog="Exit codes: 0 ok · 2 interrupted, resumable · 3 a cell failed · 4 usage or configuration · 5 nothing ran",
+    epilog="Exit codes: 0 ok · 1 a gate failed · 2 interrupted, resumable · 3 a cell failed · 4 usage or "
+    "configuration · 5 nothing ran, or nothing to compare with · 6 inconclusive, with --strict",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -37,6 +54,13 @@ app.command("doctor")(doctor.doctor)
 app.command("rerun")(run.rerun)
 app.command("take")(take.take)
 app.command("verify")(verify.verify)
+app.command("compare")(compare.compare)
+app.command("gate")(gate.gate)
+app.command("ab")(ab.ab)
+app.command("export")(export.export)
+app.add_typer(baseline.app, name="baseline")
+app.add_typer(history.app, name="history")
+app.add_typer(results.app, name="results")
 app.add_typer(suites.app, name="suite")
 app.add_typer(cache.app, name="cache")
 

@@ -120,10 +120,39 @@ def _capabilities(found: Survey) -> dict[str, Capability]:
 
 def create(campaign: Campaign, root: Path, *, suite_text: str, command: str) -> RunStore:
     """Make the run folder, with everything in its manifest that later readers need, and nobody's paths in it."""
+    manifest = described(campaign, suite_text=suite_text, command=command)
+    store = RunStore.create(root, manifest)
+    resume = {"suite": campaign.suite.resolved(), "base": str(campaign.base.absolute())}
+    keep_for_resume(store, resume)
+    return store
+
+
+def keep_for_resume(store: RunStore, facts: Mapping[str, Any]) -> None:
+    """Keep beside a run what it takes to go on with it on this machine, places and all."""
+    (store.folder / _RESUME_FILE).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+
+
+def kept_for_resume(store: RunStore) -> dict[str, Any]:
+    """Return what was kept. Raises ``HarnessError`` where it is not there or cannot be read."""
+    try:
+        return dict(json.loads((store.folder / _RESUME_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise _not_here(store, error) from error
+
+
+def _not_here(store: RunStore, error: Exception) -> HarnessError:
+    hint = "a run is resumed on the machine where it began; elsewhere, run its suite anew"
+    return HarnessError(f"{store.folder.name} cannot be resumed: {type(error).__name__}: {error}", hint)
+
+
+def described(campaign: Campaign, *, suite_text: str, command: str) -> dict[str, Any]:
+    """Return the manifest of a run."""
     versions = _versions(campaign.survey)
-    overhead = in_child("overhead", _overhead_job(campaign), jobs.OverheadAnswer, campaign.workshop, "null")
+    # The loop runs where the launches do.
+    bound = replace(campaign.workshop, cpus=campaign.suite.cpus)
+    overhead = in_child("overhead", _overhead_job(campaign), jobs.OverheadAnswer, bound, "null")
     models = campaign.survey.models
-    manifest = {
+    return {
         "suite": without_places(campaign.suite.resolved()),
         "suite_text": unplaced(suite_text),
         "plan": codec.encode(campaign.plan),
@@ -135,10 +164,6 @@ def create(campaign: Campaign, root: Path, *, suite_text: str, command: str) -> 
         "overhead": _overhead_facts(overhead),
         "harness_version": harness.__version__,
     }
-    store = RunStore.create(root, manifest)
-    resume = {"suite": campaign.suite.resolved(), "base": str(campaign.base.absolute())}
-    (store.folder / _RESUME_FILE).write_text(json.dumps(resume, indent=1), encoding="utf-8")
-    return store
 
 
 def _overhead_job(campaign: Campaign) -> jobs.OverheadJob:
@@ -193,12 +218,14 @@ def without_places(value: Any) -> Any:
 
 def reopen(store: RunStore, workshop: Workshop, told: Callable[[str], None]) -> Campaign:
     """Return a stored run as it was begun, looked at anew. Raises ``HarnessError`` where its model or data changed."""
+    if "ab" in store.manifest:
+        hint = f"`harness ab --resume {store.run_id}` goes on with it"
+        raise HarnessError(f"{store.run_id} has two sides, which this command does not know how to make again", hint)
+    saved = kept_for_resume(store)
     try:
-        saved = json.loads((store.folder / _RESUME_FILE).read_text(encoding="utf-8"))
         suite, base = Suite.model_validate_json(json.dumps(saved["suite"])), Path(saved["base"])
-    except (OSError, ValueError, KeyError) as error:
-        hint = "a run is resumed on the machine where it began; elsewhere, run its suite anew"
-        raise HarnessError(f"{store.folder.name} cannot be resumed: {type(error).__name__}: {error}", hint) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise _not_here(store, error) from error
     fresh = look(suite, base, workshop, told)
     stored, now = store.plan, {planned.cell.cell_id for planned in fresh.plan.cells}
     changed = [planned.cell.label for planned in stored.cells if planned.cell.cell_id not in now]
@@ -271,7 +298,7 @@ def setting(campaign: Campaign, store: RunStore, benches: Mapping[str, Any]) -> 
 
 def order_of(campaign: Campaign, store: RunStore) -> LaunchPolicy:
     """Return the policy for what is left of a run: a launch that began and never ended is tried once more."""
-    lost = Counter((attempt.cell_id, attempt.launch.index) for attempt in store.attempts() if not attempt.ended)
+    lost = unfinished(store)
     retries = PRESETS[campaign.suite.preset].retries
     suite = campaign.suite
     if suite.budget is None or suite.budget_s is None:
@@ -281,6 +308,11 @@ def order_of(campaign: Campaign, store: RunStore) -> LaunchPolicy:
 
     budget = Budget(suite.budget, suite.budget_s, durations.most_launches(suite))
     return BudgetedOrder(campaign.plan, budget, noise_retries=retries, unfinished=lost)
+
+
+def unfinished(store: RunStore) -> Counter[tuple[str, int]]:
+    """Return how many attempts began and never ended, by cell and replicate."""
+    return Counter((attempt.cell_id, attempt.launch.index) for attempt in store.attempts() if not attempt.ended)
 
 
 def keep_logs(workshop: Workshop, store: RunStore) -> None:

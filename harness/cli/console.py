@@ -8,13 +8,25 @@ from typing import Any
 
 from rich.console import Console
 
-out = Console(soft_wrap=True)
-errors = Console(stderr=True, soft_wrap=True)
+# Without emoji codes: `records.jsonl:100:` is a line of a file.
+out = Console(soft_wrap=True, emoji=False)
+errors = Console(stderr=True, soft_wrap=True, emoji=False)
 
 
 def say(text: str) -> None:
     """Print plain text, with no markup in it interpreted."""
     out.print(text, markup=False, highlight=False)
+
+
+def document(text: str) -> None:
+    """Print a file for other tools to the byte: in UTF-8, whatever the terminal takes."""
+    raw = getattr(sys.stdout, "buffer", None)
+    if raw is None:  # what a test or another program put in its place takes text
+        sys.stdout.write(text)
+        return
+    sys.stdout.flush()
+    raw.write(text.encode())
+    raw.flush()
 
 
 def as_json(value: Any) -> None:

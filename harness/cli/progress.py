@@ -102,7 +102,8 @@ class Bars(Silent):
 
     def began(self, launches: int) -> None:
         self._progress.update(self._whole, description="whole run", total=launches)
-        self._one = self._progress.add_task("", total=None, left="")
+        if self._one is None:
+            self._one = self._progress.add_task("", total=None, left="")
 
     def started(self, cell: Cell, launch: Launch, expected_s: float, left_s: float) -> None:
         self._progress.update(self._whole, left=f"{duration(left_s)} left")

@@ -26,11 +26,12 @@ from harness.vocabulary import Completed, Failed, Launch, Skipped
 from results.store import RunStore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from harness.artifacts import Workshop
     from harness.cli.campaign import Campaign
-    from harness.vocabulary import Cell, Record
+    from harness.looks import Looks
+    from harness.vocabulary import Cell, Plan, Record
 
 
 def run(
@@ -77,19 +78,20 @@ def run(
                 store.close()
                 raise
         else:
-            campaign, text = _begun(str(suite_name), only or [], overrides(assign, preset), workshop, progress)
-            store = campaigns.create(campaign, runs, suite_text=text, command=_command())
+            campaign, text = begun(str(suite_name), only or [], overrides(assign, preset), workshop, progress)
+            store = campaigns.create(campaign, runs, suite_text=text, command=command_line())
         with store:
             try:
-                interrupted = _measure(campaign, store, progress)
+                interrupted = measure(campaign, store, progress)
             finally:
                 campaigns.keep_logs(workshop, store)
     return _concluded(store, interrupted=interrupted, strict=strict, json=json)
 
 
-def _begun(
+def begun(
     name: str, only: Sequence[str], overrides: Sequence[str], workshop: Workshop, progress: Reporter
 ) -> tuple[Campaign, str]:
+    """Return a suite looked at and planned, and its text."""
     path = suite.find(name)
     loaded = suite.load(path, overrides)
     try:
@@ -102,41 +104,53 @@ def _begun(
     return campaign, text
 
 
-def _command() -> str:
+def command_line() -> str:
     """Return the command line as a reader could repeat it: no path of this machine's in it."""
     words = ["harness", *sys.argv[1:]]
     return unplaced(shlex.join(Path(word).name if os.path.isabs(word) else word for word in words))  # noqa: PTH117 - a plain word
 
 
-def _measure(campaign: Campaign, store: RunStore, progress: Reporter) -> bool:
-    """Prepare and run what is left; return whether it was interrupted."""
+def measure(campaign: Campaign, store: RunStore, progress: Reporter, policy: Looks | None = None) -> bool:
+    """Prepare and run what is left, as a policy or else the suite says; return whether it was interrupted."""
     try:
-        order = campaigns.order_of(campaign, store)
+        order = policy or campaigns.order_of(campaign, store)
         # A run that is done prepares nothing; any other prepares every cell, since a retry may come to each.
         cells = campaigns.runnable(campaign.plan) if order.next(store.records()) is not None else []
         benches = campaigns.prepared(campaign, cells, progress.told)
-        progress.began(len(campaign.plan.order))
-        pace = Pace()
-        estimates = {planned.cell.cell_id: planned.seconds for planned in campaign.plan.cells}
-        done: dict[tuple[str, int], float] = {
-            (record.cell_id, record.launch.index): record.duration_ns / 1e9 for record in store.records()
-        }
-        for event in runner.run(order, store, campaigns.setting(campaign, store, benches)):
-            if isinstance(event, runner.Started):
-                expected_s = pace.corrected(estimates[event.cell.cell_id])
-                left_s = durations.seconds_left(campaign.plan, done)
-                if campaign.suite.budget_s is not None:
-                    spent_s = math.fsum(record.duration_ns for record in store.records()) / 1e9
-                    left_s = max(0.0, campaign.suite.budget_s - spent_s)
-                pace.started(estimates[event.cell.cell_id])
-                progress.started(event.cell, event.launch, expected_s, left_s)
-            else:
-                pace.finished()
-                done[event.record.cell_id, event.record.launch.index] = event.record.duration_ns / 1e9
-                progress.finished(event.record)
+        launched = runner.run(order, store, campaigns.setting(campaign, store, benches))
+        follow(launched, campaign.plan, store, progress, campaign.suite.budget_s)
     except KeyboardInterrupt:
         return True
     return False
+
+
+def follow(
+    launched: Iterable[runner.Started | runner.Finished],
+    plan: Plan,
+    store: RunStore,
+    progress: Reporter,
+    cap_s: float | None = None,
+) -> None:
+    """Let the launches be made and tell of each; ``cap_s``: the time that all of them have."""
+    progress.began(len(plan.order))
+    pace = Pace()
+    estimates = {planned.cell.cell_id: planned.seconds for planned in plan.cells}
+    done: dict[tuple[str, int], float] = {
+        (record.cell_id, record.launch.index): record.duration_ns / 1e9 for record in store.records()
+    }
+    for event in launched:
+        if isinstance(event, runner.Started):
+            expected_s = pace.corrected(estimates[event.cell.cell_id])
+            left_s = durations.seconds_left(plan, done)
+            if cap_s is not None:
+                spent_s = math.fsum(record.duration_ns for record in store.records()) / 1e9
+                left_s = max(0.0, cap_s - spent_s)
+            pace.started(estimates[event.cell.cell_id])
+            progress.started(event.cell, event.launch, expected_s, left_s)
+        else:
+            pace.finished()
+            done[event.record.cell_id, event.record.launch.index] = event.record.duration_ns / 1e9
+            progress.finished(event.record)
 
 
 def _concluded(store: RunStore, *, interrupted: bool, strict: bool, json: bool) -> int:

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
-from harness.measure.system import ROOT, Unavailable, read
+from harness.system import ROOT, Unavailable, read
 
 if TYPE_CHECKING:
     from pathlib import Path

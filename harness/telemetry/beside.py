@@ -10,8 +10,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
-from harness.measure.system import ROOT
 from harness.process import environment
+from harness.system import ROOT
 from harness.telemetry.sources import survey
 from harness.telemetry.table import Table
 
@@ -31,7 +31,8 @@ _PATIENCE_S = 10.0  # a driver may hang; the measurement goes on without
 class Beside:
     """Sampling beside the launches of a run; nothing of it fails a launch.
 
-    ``absent``: source → why it is not sampled. Where nothing can be, no process is started.
+    ``absent``: source → why it is not sampled. Where nothing can be, no process is started. ``trouble``: why there are
+    no rows where there are sensors; empty while all is well.
     """
 
     def __init__(self, folder: Path, root: Path = ROOT) -> None:
@@ -42,6 +43,7 @@ class Beside:
         self._header = b""
         self._offset = 0
         self.absent: Mapping[str, str] = {}
+        self.trouble = ""
 
     def __enter__(self) -> Self:
         found = survey(self._root)
@@ -70,8 +72,8 @@ class Beside:
                 with self._rows.open("rb") as file:
                     self._header = file.readline()
                 self._offset = len(self._header)
-        except OSError:
-            self._end()
+        except OSError as error:
+            self._give_up(f"wrote rows that cannot be read: {error.strerror}")
 
     def end(self) -> Table | None:
         """Take a row and return those since ``begin``; ``None`` where there is nothing to read."""
@@ -82,7 +84,8 @@ class Beside:
                 file.seek(self._offset)
                 return Table.of_lines(self._header, file.read().splitlines())
         except (OSError, ValueError, LookupError, TypeError, HarnessError):
-            self._end()  # a full disk cuts a row short: what follows cannot be trusted either
+            # A full disk cuts a row short: what follows cannot be trusted either.
+            self._give_up("wrote a row that is cut short")
             return None
 
     def _start(self) -> None:
@@ -101,7 +104,7 @@ class Beside:
                     bufsize=0,
                 )
         except OSError as error:
-            self.absent = {**self.absent, "process": f"the sampling process cannot be started: {error.strerror}"}
+            self._give_up(f"cannot be started: {error.strerror}")
 
     def _ask(self) -> bool:
         """Have a row written now. One that does not come ends the sampling."""
@@ -110,12 +113,20 @@ class Beside:
             return False
         answer = select.poll()
         answer.register(process.stdout, select.POLLIN)
+        why = f"ended by itself, see {LOG}"
         with contextlib.suppress(OSError):
             os.write(process.stdin.fileno(), b"\n")
-            if answer.poll(_PATIENCE_S * 1e3) and os.read(process.stdout.fileno(), 64):
+            if not answer.poll(_PATIENCE_S * 1e3):
+                why = f"did not answer within {_PATIENCE_S:g} s"
+            elif os.read(process.stdout.fileno(), 64):
                 return True
-        self._end()
+        self._give_up(why)
         return False
+
+    def _give_up(self, why: str) -> None:
+        """Go on without samples."""
+        self.trouble = f"the process that reads the sensors {why}"
+        self._end()
 
     def _end(self) -> None:
         process, self._process = self._process, None
@@ -129,7 +140,7 @@ class Beside:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            with contextlib.suppress(OSError):
-                if not self._log.stat().st_size:
-                    self._log.unlink()
+        with contextlib.suppress(OSError):
+            if not self._log.stat().st_size:
+                self._log.unlink()
         self._rows.unlink(missing_ok=True)

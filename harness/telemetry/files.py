@@ -6,7 +6,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from harness.measure.system import Unavailable, read
+from harness.system import Unavailable, read
 from harness.telemetry.sensor import CLOCK, ENERGY, POWER, RAPL, TEMPERATURE, Column
 
 if TYPE_CHECKING:

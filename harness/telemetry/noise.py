@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.measure.system import Unavailable
+from harness.system import Unavailable
 from harness.telemetry.sensor import FOREIGN, REASONS, TEMPERATURE
 from harness.vocabulary import NoiseReading, State
 

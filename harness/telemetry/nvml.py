@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from harness.measure.system import Unavailable
+from harness.system import Unavailable
 from harness.telemetry.sensor import CLOCK, ENERGY, FOREIGN, MEMORY, NVML, OWN, POWER, REASONS, TEMPERATURE, Column
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from harness.measure.system import Unavailable
+from harness.system import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

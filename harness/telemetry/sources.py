@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from harness.measure.system import ROOT, Unavailable
+from harness.system import ROOT, Unavailable
 from harness.telemetry import files
 from harness.telemetry.nvml import nvml
 from harness.telemetry.sensor import ENERGY, NVML, RAPL, Sensors

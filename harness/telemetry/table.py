@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness import codec
-from harness.measure.system import Unavailable
+from harness.system import Unavailable
 from harness.telemetry.sensor import OWN, Column
 
 if TYPE_CHECKING:

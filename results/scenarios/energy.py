@@ -12,7 +12,7 @@ import numpy as np
 from harness.codec import CodecError
 from harness.errors import StoreError
 from harness.measure.samples import STEADY
-from harness.measure.system import Unavailable
+from harness.system import Unavailable
 from harness.telemetry.noise import GPU_THROTTLE
 from harness.telemetry.sensor import ENERGY, NVML, POWER, RAPL
 from harness.telemetry.table import Table
@@ -85,9 +85,10 @@ def _uses(
 ) -> Iterator[_Use]:
     device, ref = launch.record.cell.device, launch.record.telemetry
     if ref is None:
-        yield _Use("package", RAPL, reason=absent.get(RAPL, _UNSAMPLED))
+        why = launch.record.unsampled
+        yield _Use("package", RAPL, reason=why or absent.get(RAPL, _UNSAMPLED))
         if "cuda" in device:
-            yield _Use("gpu", NVML, reason=absent.get(NVML, _UNSAMPLED))
+            yield _Use("gpu", NVML, reason=why or absent.get(NVML, _UNSAMPLED))
         return
     try:
         table = Table.of_arrays(arrays(ref))

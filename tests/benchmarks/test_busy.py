@@ -11,22 +11,27 @@ from harness.errors import HarnessError
 from harness.vocabulary import NoiseReading, State
 
 
-def readings(*words):
-    states = {"bad": State.BAD, "ok": State.OK}
-    return [NoiseReading(states[word], 0.5, 0.02, "share") for word in words]
+def launches(*words):
+    """Launches of which run-queue wait said a word each, or those of both detectors."""
+    return [dict(zip(busy._DETECTORS, map(said, (*word.split(), "ok")), strict=False)) for word in words]
+
+
+def said(word):
+    return NoiseReading(State(word), None if word == "unavailable" else 0.5, 0.02, "share", "the kernel keeps none")
 
 
 def test_flags_are_counted_against_the_limit():
-    figure = busy._flagged("busy", readings(*["bad"] * 19, "ok"), busy.FLAGGED)
+    figure = busy._flagged("busy", launches(*["bad"] * 19, "ok"), busy.FLAGGED)
     assert (figure.value, figure.samples, figure.verdict) == (19, 20, Verdict.PASS)
-    assert busy._flagged("busy", readings(*["bad"] * 18, "ok", "ok"), busy.FLAGGED).verdict is Verdict.FAIL
-    assert busy._flagged("idle", readings("bad", "bad", "bad"), busy.FALSE).verdict is Verdict.FAIL
+    assert busy._flagged("busy", launches(*["bad"] * 18, "ok", "ok"), busy.FLAGGED).verdict is Verdict.FAIL
+    assert busy._flagged("idle", launches("bad", "bad", "bad"), busy.FALSE).verdict is Verdict.FAIL
+    assert busy._flagged("busy", launches("ok bad", "bad bad", "bad ok", "ok ok"), Limit()).value == 3
 
 
 def test_a_detector_that_tells_nothing_is_no_flag():
-    silent = NoiseReading(State.UNAVAILABLE, detail="the kernel keeps none")
     with pytest.raises(HarnessError, match="the kernel keeps none"):
-        busy._flagged("busy", [*readings("bad"), silent], Limit())
+        busy._flagged("busy", launches("bad", "unavailable"), Limit())
+    assert busy._flagged("busy", launches("unavailable bad"), Limit()).value == 1
 
 
 def test_loops_spin_until_the_block_ends(monkeypatch):
@@ -53,7 +58,7 @@ def test_processors_are_given_back():
 
 
 def test_each_launch_is_read_beside_what_was_drawn_for_it(monkeypatch):
-    monkeypatch.setattr(busy, "_LIMITS", busy.jobs.Limits(1, 0.0, 0.0, warmup_s=0.0))
+    monkeypatch.setattr(busy, "_LIMITS", busy.jobs.Limits(1, 0.5, 0.5, warmup_s=0.0))
     beside = []
     loops = busy.busy_loops
 
@@ -67,5 +72,5 @@ def test_each_launch_is_read_beside_what_was_drawn_for_it(monkeypatch):
     except HarnessError as error:
         pytest.skip(f"{error.message}")
     assert beside == [2, 2]
-    assert [figure.samples for figure in measured.figures] == [2, 2, 2, 2]
+    assert [figure.samples for figure in measured.figures] == [2] * 6
     assert measured.notes[0].startswith("launches and loops shared")

@@ -58,6 +58,8 @@ COMMANDS = (
     [], ["run"], ["plan"], ["report"], ["doctor"], ["rerun"], ["take"], ["suite"], ["suite", "check"], ["suite", "new"],
     ["suite", "schema"], ["suite", "list"], ["cache"], ["cache", "ls"], ["cache", "prune"],
     ["verify"],
+    ["results"], ["results", "index"], ["results", "ls"], ["results", "show"], ["results", "query"],
+    ["results", "import"], ["results", "bundle"], ["results", "prune"], ["results", "tag"],
 )  # fmt: skip
 
 

@@ -137,7 +137,7 @@ def test_threads_are_the_budget_of_all_streams(fp32, threads, streams, each):
 
 
 def test_throughput_takes_no_more_streams_than_it_may_use_processors(fp32, monkeypatch):
-    monkeypatch.setattr("os.sched_getaffinity", lambda _process: {3})
+    monkeypatch.setattr("engines.ncnn.usable_processors", lambda: 1)
     assert _load(fp32, goal=Goal.THROUGHPUT, threads=None).recommended_streams == 1
 
 

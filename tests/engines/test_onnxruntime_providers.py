@@ -1,6 +1,5 @@
 """ONNX Runtime's providers as devices: names, settings, budgets and plug-ins, without any of their hardware."""
 
-import os
 import sys
 from types import SimpleNamespace
 
@@ -10,7 +9,7 @@ from engines import onnxruntime_plugin as plugin
 from engines import onnxruntime_providers as providers
 from engines.onnxruntime import OnnxRuntimeEngine, OnnxRuntimeOptions
 from engines.onnxruntime_opening import Opening, _refused
-from harness.engine import SessionConfig, usable_processors
+from harness.engine import SessionConfig
 from harness.errors import DataError, Unsupported
 from harness.vocabulary import Goal, Level, Precision
 
@@ -136,12 +135,6 @@ def test_tf32_is_computed_on_float32_weights():
 )
 def test_the_budget_of_a_device(name, changes, expected):
     assert providers.budget(providers.parse(name), _config(name, **changes), 4) == expected
-
-
-def test_a_system_without_affinity_has_the_processors_that_it_has(monkeypatch):
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # as on macOS
-    monkeypatch.setattr(os, "cpu_count", lambda: 7)
-    assert usable_processors() == 7
 
 
 # --- opening, with a runtime of our own making

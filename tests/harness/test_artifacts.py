@@ -2,12 +2,13 @@
 
 import json
 import sys
+from dataclasses import replace
 from importlib import metadata
 
 import pytest
 
-from harness import registry
-from harness.artifacts import Exporters, Request, Route, Workshop, code_of
+from harness import jobs, process, registry
+from harness.artifacts import Exporters, Request, Route, Workshop, code_of, in_child
 from harness.cache import Cache
 from harness.engine import Exporter
 from harness.tiny_model import TINY_ONNX, tiny_artifact
@@ -218,3 +219,11 @@ def test_the_weights_beside_a_graph_are_part_of_the_artifact(workshop, tmp_path)
     assert graphs[0] == graphs[1], "the graph alone tells the two apart: the test proves nothing"
     assert made[0].content_hash != made[1].content_hash
     assert made[0].size_bytes > len(graphs[0])
+
+
+@pytest.mark.parametrize("cpus", [None, (0,)])
+def test_children_are_kept_on_the_processors_of_the_workshop(workshop, monkeypatch, cpus):
+    given = []
+    monkeypatch.setattr(process, "call", lambda _kind, _job, child, _answer: given.append(child.cpus) or Skipped("-"))
+    in_child("overhead", jobs.OverheadJob(1), jobs.OverheadAnswer, replace(workshop, cpus=cpus), "null")
+    assert given == [cpus]

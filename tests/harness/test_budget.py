@@ -27,20 +27,29 @@ from harness.vocabulary import (
     Stage,
     State,
     Timing,
+    Trial,
 )
 
 NOISY = {"steal": NoiseReading(State.BAD, 0.5, 0.05)}
-SECONDS = {"prove": 6.0, "latency": 10.0, "throughput": 10.0, "sentinel": 10.0, "memory": 10.0, "accuracy": 30.0}
-LAUNCHES = {"latency": 5, "throughput": 5, "memory": 3}
+SECONDS = {
+    "prove": 6.0,
+    "server": 10.0,
+    "latency": 10.0,
+    "throughput": 10.0,
+    "sentinel": 10.0,
+    "memory": 10.0,
+    "accuracy": 30.0,
+}
+LAUNCHES = {"latency": 5, "throughput": 5, "server": 5, "memory": 3}
 
 
-def cell(engine, scenario):
-    return Cell("w", "h", {"name": "raw"}, (3,), engine, Precision.FP32, "cpu", Scenario(scenario))
+def cell(engine, scenario, parameters=None):
+    return Cell("w", "h", {"name": "raw"}, (3,), engine, Precision.FP32, "cpu", Scenario(scenario, parameters or {}))
 
 
-def plan_of(engines=("a", "b"), scenarios=("prove", "latency"), *, watched=False):
+def plan_of(engines=("a", "b"), scenarios=("prove", "latency"), *, watched=False, parameters=None):
     cells = [
-        PlannedCell(cell(engine, name), LAUNCHES.get(name, 1), SECONDS[name])
+        PlannedCell(cell(engine, name, parameters), LAUNCHES.get(name, 1), SECONDS[name])
         for engine in engines
         for name in scenarios
     ]
@@ -125,6 +134,40 @@ def test_throughput_is_judged_by_its_rate():
     machine = Machine({"a": (100, 101), "b": (100, 140)})
     records = machine.play(budgeted(plan_of(scenarios=("prove", "throughput")), 12 + 70))
     assert launches_by_engine(records, "throughput") == {"a": 2, "b": 5}
+
+
+def test_a_search_is_judged_by_the_rate_that_it_found():
+    """Its responses are as long as the SLO allows, whatever the rate: they say nothing of how sure that is."""
+    rates = {"a": (100, 101), "b": (100, 140)}
+
+    class Server(Machine):
+        def record(self, step, outcome=None):
+            made = super().record(step, outcome)
+            found = rates[step.cell.engine][step.launch.index % 2]
+            tried = ((found, True), (2 * found, False), (0.5 * found, True))
+            trials = tuple(Trial(rate, 10.0, 100, 0, 100, kept) for rate, kept in tried)
+            return replace(made, trials=trials)
+
+    machine = Server({"a": (100, 140), "b": (100, 101)})
+    records = machine.play(budgeted(plan_of(scenarios=("prove", "server")), 12 + 70))
+    assert launches_by_engine(records, "server") == {"a": 2, "b": 5}
+
+
+def test_a_search_that_finds_no_rate_gets_the_screening_alone():
+    class Server(Machine):
+        def record(self, step, outcome=None):
+            return replace(super().record(step, outcome), trials=(Trial(10.0, 10.0, 100, 0, 100, kept=False),))
+
+    machine = Server()
+    records = machine.play(budgeted(plan_of(engines=("a",), scenarios=("prove", "server")), 200))
+    assert launches_by_engine(records, "server") == {"a": 2}
+
+
+def test_a_given_rate_is_judged_by_the_responses_to_it():
+    machine = Machine({"a": (100, 101), "b": (100, 140)})
+    plan = plan_of(scenarios=("prove", "server"), parameters={"rate": 20.0})
+    records = machine.play(budgeted(plan, 12 + 70))
+    assert launches_by_engine(records, "server") == {"a": 2, "b": 5}
 
 
 def test_what_a_launch_took_counts_and_not_what_was_thought():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness import host
-from harness.measure.system import cpu_quota_cores, memory_limit_bytes
+from harness.system import cpu_quota_cores, memory_limit_bytes
 
 X86 = """processor\t: 0
 vendor_id\t: GenuineIntel
@@ -118,7 +118,6 @@ def test_a_system_without_proc_and_sys_tells_reasons(tmp_path):
     assert host.hardware(tmp_path)["cpu"].startswith("unavailable: /proc/cpuinfo")
     assert host.environment({}, root=tmp_path)["governor"].startswith("unavailable: ")
     assert host.conditions(tmp_path)["temperatures_c"].startswith("unavailable: ")
-    assert host.usable_cores(tmp_path) >= 1
 
 
 @pytest.mark.parametrize("name", ["sched_getaffinity", "getloadavg"])
@@ -127,7 +126,6 @@ def test_calls_that_another_system_lacks_are_unavailable(tmp_path, monkeypatch, 
     facts = {**host.environment({}, root=tmp_path), **host.conditions(tmp_path)}
     key = {"sched_getaffinity": "affinity", "getloadavg": "load_average"}[name]
     assert facts[key].startswith("unavailable: AttributeError")
-    assert host.usable_cores(tmp_path) >= 1
 
 
 def test_garbage_is_unavailable(machine, tmp_path):
@@ -240,13 +238,6 @@ def test_a_power_limit_that_is_not_told_is_unavailable(machine, tmp_path, monkey
     module.nvmlDeviceGetEnforcedPowerLimit = refuse
     monkeypatch.setitem(sys.modules, "pynvml", module)
     assert host.hardware(tmp_path)["accelerators"][0]["power_limit_w"] == "unavailable: Not Supported"
-
-
-@pytest.mark.parametrize(("limit", "cores"), [("250000 100000", 2), ("50000 100000", 1), ("max 100000", 8)])
-def test_usable_cores_are_whole_and_within_the_quota(machine, tmp_path, monkeypatch, limit, cores):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
-    machine("sys/fs/cgroup/job/cpu.max", limit)
-    assert host.usable_cores(tmp_path) == cores
 
 
 def test_limits_of_version_1_groups_and_of_outer_groups(machine, tmp_path):

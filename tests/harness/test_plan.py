@@ -111,10 +111,10 @@ def test_every_scenario_and_one_proof():
 @pytest.mark.parametrize(
     ("preset", "launches", "expected"),
     [
-        ("quick", None, (2, 1)),
+        ("quick", None, (2, 2)),
         ("default", None, (5, 3)),
         ("publish", None, (10, 3)),
-        ("quick", 7, (7, 1)),
+        ("quick", 7, (7, 2)),
         ("publish", 1, (1, 1)),
     ],
 )
@@ -274,7 +274,7 @@ def test_settings_are_checked_by_the_engine_and_defaults_written_out_change_noth
         ),
         (
             {"scenarios": {"long": {"kind": "soak", "seconds": 700}}, "matrix": {"scenario": "long"}},
-            "a launch of long may take 704.5 s, the timeout is 600 s",
+            "a launch of long may take 714 s, the timeout is 600 s",
         ),
         (
             {"budget": "20s", "matrix": {"scenario": ["latency", "accuracy"]}},

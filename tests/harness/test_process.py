@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import codec, jobs, process
-from harness.measure.system import processor_list
+from harness.system import processor_list
 from harness.vocabulary import EngineFacts, Failed, Skipped, Stage
 
 

@@ -6,7 +6,6 @@ import subprocess
 import pytest
 
 from harness import busy, nvidia
-from harness.measure.system import Unavailable, allowed_processors, processor_list, usable_processors
 from harness.quietness import quietness
 from harness.vocabulary import State
 
@@ -190,41 +189,6 @@ def test_on_this_machine():
         "pinning",
         "cgroup quota",
     }
-
-
-# -- processors
-
-
-@pytest.mark.parametrize(
-    ("text", "numbers"), [("", set()), ("0", {0}), ("0-2,8", {0, 1, 2, 8}), ("3-3,5-6\n", {3, 5, 6})]
-)
-def test_lists_of_processors(text, numbers):
-    assert processor_list(text) == numbers
-
-
-def test_processors_that_are_not_there_are_not_allowed(machine, tmp_path):
-    assert allowed_processors(tmp_path) == {2, 3}
-    (tmp_path / CPU / "online").unlink()
-    assert allowed_processors(tmp_path) == {2, 3, *range(8, 16)}
-
-
-@pytest.mark.parametrize(
-    ("quota", "usable"), [("max 100000", 4), ("150000 100000", 1), ("250000 100000", 2), ("20000 100000", 1)]
-)
-def test_usable_processors_keep_within_affinity_and_quota(machine, tmp_path, quota, usable):
-    machine("proc/self/status", "Cpus_allowed_list:\t0-63\n")
-    machine("sys/fs/cgroup/job/cpu.max", f"{quota}\n")
-    assert usable_processors(tmp_path) == usable
-
-
-def test_without_control_groups_affinity_alone_counts(machine, tmp_path):
-    (tmp_path / "proc/self/cgroup").unlink()
-    assert usable_processors(tmp_path) == 2
-
-
-def test_without_a_status_there_is_no_guess(tmp_path):
-    with pytest.raises(Unavailable, match="/proc/self/status"):
-        usable_processors(tmp_path)
 
 
 def test_processes_are_read_here_without_this_one():

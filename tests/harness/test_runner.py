@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
 import os
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -298,6 +300,21 @@ def test_rows_that_cannot_be_kept_cost_no_launch(sink, bench):
     (record,) = sink.records()
     assert record.outcome == Completed()
     assert record.telemetry is None
+    assert record.unsampled.startswith("what the sensors said cannot be kept: ")
+
+
+@pytest.mark.usefixtures("sensors")
+def test_a_launch_without_its_sensors_says_why(sink, bench, monkeypatch):
+    with monkeypatch.context() as here:
+        here.setattr(sys, "executable", "/no/such/python")
+        with Beside(sink.folder, sink.folder.parent / "root") as beside:
+            assert not beside.sampling
+    assert list(sink.folder.rglob("*.log")) == []
+    monkeypatch.setattr(runner, "Beside", lambda _: contextlib.nullcontext(beside))
+    ran(sink, bench, cell("latency"))
+    (record,) = sink.records()
+    assert record.outcome == Completed()
+    assert record.unsampled == "the process that reads the sensors cannot be started: No such file or directory"
 
 
 @pytest.mark.usefixtures("sensors")
@@ -333,3 +350,11 @@ def test_processors_that_are_not_there_fail_the_launch_by_name(sink, bench):
     outcome = sink.records()[0].outcome
     assert (outcome.stage, outcome.kind) == (Stage.PREPARE, "processors")
     assert "100000" in outcome.message
+
+
+def test_an_environment_has_its_own_interpreters():
+    usual, other = {"fake": "/usual/python"}, {"fake": "/other/python"}
+    held = setting({}, interpreters=usual, environments={"head": other, "bare": {}})
+    assert held.interpreter(cell()) == "/usual/python"
+    assert held.interpreter(cell(environment="head")) == "/other/python"
+    assert held.interpreter(cell(environment="bare")) == sys.executable

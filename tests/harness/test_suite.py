@@ -120,7 +120,8 @@ def test_what_is_resolved_loads_as_an_equal_suite(load, tmp_path):
     text = (
         TEXT + "include: [{workload: net, engine: [openvino], batch: 4}]\nexclude: [{engine: torch, precision: int8}]\n"
     )
-    first = load(text + "options: {openvino: {a: 1}}\ngate: {latency: 0.03}\n")
+    text += "options: {openvino: {a: 1}}\ngate: {latency: 3%, allow: [{cells: net/*, until: 2026-12-01}]}\n"
+    first = load(text)
     data = first.resolved()
     assert json.loads(json.dumps(data, allow_nan=False)) == data
     with Path("again.yaml").open("w") as file:
@@ -266,12 +267,13 @@ def test_aliases_that_expand_without_end_are_refused(load):
 
 
 def test_an_alias_repeats_a_value(load):
-    text = edited("[3, 640, 640]", "&shape [3, 640, 640]") + "gate: {a: *shape}\n"
-    assert load(text).gate == {"a": [3, 640, 640]}
+    text = edited("[3, 640, 640]", "&shape [3, 640, 640]") + "options: {a: {b: *shape}}\n"
+    assert load(text).options == {"a": {"b": [3, 640, 640]}}
 
 
 def test_yaml_12_has_no_yes_and_dates_are_text(load):
-    assert load(TEXT + "gate: {on: yes, when: 2026-01-01, hex: 0x1f, octal: 0o17, big: 1_000, e: 1e3}\n").gate == {
+    said = "options: {torch: {on: yes, when: 2026-01-01, hex: 0x1f, octal: 0o17, big: 1_000, e: 1e3}}\n"
+    assert load(TEXT + said).options["torch"] == {
         "on": "yes",
         "when": "2026-01-01",
         "hex": 31,

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.measure.system import Unavailable
+from harness.system import Unavailable
 from harness.telemetry import beside, files, noise
 from harness.telemetry.beside import Beside
 from harness.telemetry.sensor import Column
@@ -315,6 +315,7 @@ def test_no_process_is_started_where_nothing_can_be_read(tmp_path, run_folder, m
         sensors.begin()
         assert sensors.end() is None
         assert "rapl" in sensors.absent
+    assert not sensors.trouble
 
 
 ORPHAN = """
@@ -352,6 +353,8 @@ def test_a_process_that_does_not_answer_costs_the_samples_and_nothing_else(root,
         assert not sensors.sampling
         assert sensors.end() is None
     assert started[0].returncode is not None
+    broken = "ended by itself" if "broken" in program else "did not answer within 1 s"
+    assert broken in sensors.trouble
     log = run_folder / beside.LOG
     assert log.read_text() == "broken\n" if "broken" in program else not log.exists()
 
@@ -363,6 +366,7 @@ def test_a_row_that_is_cut_short_ends_the_sampling(root, run_folder):
             file.write(b"[12,")
         assert sensors.end() is None
         assert not sensors.sampling
+        assert "cut short" in sensors.trouble
         sensors.begin()
         assert sensors.end() is None
 

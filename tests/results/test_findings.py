@@ -5,9 +5,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.proof import on_device
-from harness.vocabulary import Cell, Execution, Precision, Scenario, Skipped, Unknowable
+from harness.vocabulary import (
+    Cell,
+    Completed,
+    Execution,
+    Launch,
+    PlannedCell,
+    Precision,
+    Record,
+    Scenario,
+    Skipped,
+    Unknowable,
+)
 from results.accuracy import verdict
 from results.findings import Evidence, findings
+from results.launches import CellHistory, Measured
 from results.measures import latency
 from results.row import Row
 
@@ -69,6 +81,20 @@ def test_other_threads_than_asked_are_told():
     }
     silent = replace(asked[4].execution, threads=Unknowable("it does not tell"))
     assert "other-threads" not in found(replace(asked[4], execution=silent))
+
+
+def test_launches_whose_sensors_were_not_read_are_told():
+    timed = row()
+    records = tuple(
+        Record("r", timed.cell, Launch(index), Completed(), "hw", "env", "", 0, unsampled=why)
+        for index, why in enumerate(("", "it ended", "it ended"))
+    )
+    measured = tuple(Measured(record, None, unsteady=False) for record in records)
+    history = CellHistory(PlannedCell(timed.cell, 3), records, measured, retried=0, lost=0)
+    told = {finding.kind: finding for finding in findings(Evidence(timed, histories=(history,)))}
+    assert told["unsampled"].message == "no sensor was read beside 2 of 3 latency launches: it ended"
+    quiet = replace(history, records=records[:1], measured=measured[:1])
+    assert "unsampled" not in {finding.kind for finding in findings(Evidence(timed, histories=(quiet,)))}
 
 
 def test_some_nodes_elsewhere_are_told_and_ranked():

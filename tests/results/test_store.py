@@ -100,7 +100,9 @@ def test_damage_in_the_middle_leaves_the_rest_readable(store, record, factory, r
     path.write_bytes(b"".join(lines))
     again = RunStore.open(store.folder)
     assert again.records() == (records[0], records[2])
-    assert again.damage == ("records.jsonl:2: line does not match its checksum and was left out",)
+    launch = f"launch 1 of cell {records[1].cell_id[:12]}"
+    told = f"records.jsonl:2: line does not match its checksum and was left out; it was the end of {launch}"
+    assert again.damage == (told,)
 
 
 def test_a_record_that_does_not_decode_is_left_out_and_told(store, record):

@@ -146,7 +146,7 @@ def test_an_edited_record_with_a_checksum_made_for_it(run, checked, scenario, pa
 def test_an_edited_record_without_one_is_damage(run):
     data = (run / "records.jsonl").read_bytes()
     (run / "records.jsonl").write_bytes(data.replace(b'"peak_bytes":2', b'"peak_bytes":1', 1))
-    assert RunStore.open(run).damage[0].endswith("line does not match its checksum and was left out")
+    assert "line does not match its checksum and was left out" in RunStore.open(run).damage[0]
 
 
 def test_two_records_that_changed_places(run, checked):

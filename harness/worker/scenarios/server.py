@@ -15,7 +15,7 @@ from harness.measure.samples import WARMUP, Samples
 from harness.measure.slo import backlog_grows, kept
 from harness.scenarios import KINDS
 from harness.statistics import minimum_effective_samples
-from harness.vocabulary import NoiseReading, Stage, State, Trial
+from harness.vocabulary import Stage, Trial
 from harness.worker.scenarios import opened as opening
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from harness.engine import Stream
     from harness.jobs import LaunchAnswer, LaunchJob
     from harness.scenarios import ServerSettings
+    from harness.vocabulary import NoiseReading
     from harness.worker.scenarios.opened import Opened
     from harness.worker.stage import Stages
 
@@ -35,7 +36,6 @@ PRECISE = 1.02
 """Ratio of the lowest rate that failed to the highest that did not, at which a search ends."""
 _AMPLE = 1.25
 """Times the least number of independent queries that the SLO's percentile takes: queries are not quite independent."""
-ENDED_THREADS = NoiseReading(State.UNAVAILABLE, detail="the threads of several streams end with each rate tried")
 PATIENCE, PATIENCE_S = 10, 1.0
 """How many times the SLO, and at least how long, the oldest query waits before its rate is given up.
 
@@ -63,19 +63,16 @@ def drive(job: LaunchJob, stages: Stages) -> LaunchAnswer:
     ).samples
     stages.enter(Stage.STEADY)
     trials = _Trials(job, settings, opened, streams, [replace(closed, phase=np.full_like(closed.phase, WARMUP))])
-    watch = NoiseWatch()
-    watch.start()
     if settings.rate is None:
         reason = search(trials.keeps, items_per_s(closed, job.session.batch), settings.trials)
     else:
         reason = "max_time" if trials.keeps(settings.rate) or not trials.given_up else "backlog"
-    noise = watch.stop()
-    if len(streams) > 1:
-        noise |= {"run_queue_wait": ENDED_THREADS}
     stages.enter(Stage.RECORD)
     samples = Samples.joined(trials.parts)
     timing = opening.timing(opened, first_ns, samples, streams=len(streams), reason=reason)
-    return opening.filed(job, opened, timing, samples, agreement=agreement, noise=noise, trials=tuple(trials.done))
+    return opening.filed(
+        job, opened, timing, samples, agreement=agreement, noise=trials.noise, trials=tuple(trials.done)
+    )
 
 
 @dataclass
@@ -89,6 +86,8 @@ class _Trials:
     parts: list[Samples]
     done: list[Trial] = field(default_factory=list)
     given_up: int = 0
+    noise: dict[str, NoiseReading] = field(default_factory=dict)  # over all of them
+    watch: NoiseWatch = field(default_factory=NoiseWatch)
 
     def keeps(self, rate_hz: float) -> bool:
         """Return whether the SLO was kept at this rate, all of whose rows are noted."""
@@ -106,6 +105,8 @@ class _Trials:
             arrivals,
             Batching(self.job.session.batch, round(settings.max_delay_ms * 1e6)),
             give_up_ns=round(max(PATIENCE * slo_ns, PATIENCE_S * 1e9)),
+            # Each rate has threads of its own, which end with it.
+            around=loop.Around(self.watch.start, lambda: self.noise.update(self.watch.stop())),
         )
         samples = replace(done.samples, stream=done.stream)
         offered = len(samples) + done.given_up
@@ -113,12 +114,12 @@ class _Trials:
             seconds = float(arrivals.due_ns[offered - 1]) / 1e9
         first = sum(map(len, self.parts))
         self.parts.append(samples)
-        self.done.append(Trial(rate_hz, seconds, offered, first, len(samples)))
         self.given_up += done.given_up
         late = int(np.count_nonzero(samples.response_ns > slo_ns)) + done.given_up
-        if done.given_up or backlog_grows(samples.scheduled_ns, samples.response_ns):
-            return False
-        return kept(late, offered, settings.slo_percentile / 100)
+        endless = done.given_up > 0 or backlog_grows(samples.scheduled_ns, samples.response_ns)
+        keeps = not endless and kept(late, offered, settings.slo_percentile / 100)
+        self.done.append(Trial(rate_hz, seconds, offered, first, len(samples), keeps))
+        return keeps
 
 
 def search(keeps: Callable[[float], bool], capacity_hz: float, trials: int) -> str:

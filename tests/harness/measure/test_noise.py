@@ -1,3 +1,4 @@
+import os
 import shutil
 import threading
 
@@ -5,11 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.measure.noise import DETECTORS, NoiseWatch, Threads
-from harness.measure.system import Unavailable
+from harness.measure.noise import DETECTORS, NoiseWatch, Stretch, Threads
+from harness.system import Unavailable
 from harness.vocabulary import State
 
 WALL_NS = 1_000_000_000
+TICKS = os.sysconf("SC_CLK_TCK")  # of one processor in that time
+OWN = 700  # of this process so far
 
 
 @pytest.fixture
@@ -23,7 +26,8 @@ def machine(tmp_path):
     for thread, ran_ns, waited_ns in ((10, 5_000_000_000, 100_000_000), (11, 1_000_000_000, 50_000_000)):
         ran(put, thread, ran_ns, waited_ns)
     put("sys/devices/system/cpu/online", "0-1\n")
-    put("proc/stat", "cpu  1000 0 500 8000 10 0 5 100 0 0\ncpu0 1 2 3\n")
+    put("proc/stat", counted(seconds=0))
+    put("proc/self/stat", itself())
     put("proc/self/cgroup", "0::/app/bench\n")
     put("proc/self/mountinfo", "31 23 0:28 / /sys/fs/cgroup rw,relatime shared:4 - cgroup2 cgroup2 rw\n")
     put("sys/fs/cgroup/app/bench/cpu.stat", "usage_usec 5\nnr_periods 9\nnr_throttled 3\nthrottled_usec 9\n")
@@ -34,6 +38,18 @@ def machine(tmp_path):
         put(f"sys/devices/system/cpu/cpu{cpu}/thermal_throttle/package_throttle_count", "6\n")
         put(f"sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_cur_freq", "3000000\n")
     return put
+
+
+def counted(busy=(0, 0), stolen=0, seconds=1):
+    """Return /proc/stat some time later, in which each of two processors worked so many ticks and lost some of one."""
+    worked, idle = 1500 + sum(busy), 8000 + seconds * 2 * TICKS - sum(busy) - stolen
+    lines = [f"cpu  {worked - 500} 0 500 {idle} 10 0 5 {100 + stolen} 70 0"]
+    lines += [f"cpu{number} {500 + ticks} 3 200 4000 5 1 2 50 35 0" for number, ticks in enumerate(busy)]
+    return "\n".join([*lines, "intr 5 6", "ctxt 7"]) + "\n"
+
+
+def itself(ticks=0):
+    return f"10 (python (x) y) R 1 1 1 0 -1 4194304 1 0 0 0 {OWN - 100 + ticks} 100 0 0 20 0 2 0 5 1 1\n"
 
 
 def ran(put, thread, ran_ns, waited_ns, processors="0-1"):
@@ -57,7 +73,7 @@ def watched(machine, tmp_path):
 
 
 def test_a_quiet_machine_is_ok_everywhere(watched, machine):
-    readings = watched(lambda: machine("proc/stat", "cpu  1100 0 500 8100 10 0 5 100 0 0\n"))
+    readings = watched(lambda: machine("proc/stat", counted()))
     assert set(readings) == set(DETECTORS)
     assert {reading.state for reading in readings.values()} == {State.OK}
     assert readings["run_queue_wait"].value == 0
@@ -77,8 +93,8 @@ def test_waiting_threads_are_summed_over_wall_time(watched, machine):
 def test_threads_that_come_go_or_reuse_a_number(watched, machine, tmp_path):
     def change():
         shutil.rmtree(tmp_path / "proc/self/task/10")
-        ran(machine, 11, 1000, 4_000_000)  # less than before: another thread
-        ran(machine, 12, 1000, 6_000_000)
+        ran(machine, 11, 600_000_000, 4_000_000)  # less than before: another thread
+        ran(machine, 12, 500_000_000, 6_000_000)
 
     reading = watched(change)["run_queue_wait"]
     assert reading.value == pytest.approx(0.010)
@@ -151,7 +167,7 @@ def test_alone_on_the_machine_nobody_is_ever_convicted(runnable, processors):
     after = Threads({str(thread): tuple(each) for thread, each in enumerate(times)}, frozenset(range(processors)))
     before = Threads(dict.fromkeys(after.times_ns, (0, 0)), after.processors)
     try:
-        reading = DETECTORS["run_queue_wait"].judge(before, after, WALL_NS)
+        reading = DETECTORS["run_queue_wait"].judge([Stretch(before, after, WALL_NS)])
     except Unavailable:
         return
     assert reading.state is State.OK
@@ -160,10 +176,121 @@ def test_alone_on_the_machine_nobody_is_ever_convicted(runnable, processors):
 
 @pytest.mark.parametrize(("stolen", "state"), [(4, State.OK), (5, State.OK), (6, State.BAD)])
 def test_steal_is_a_share_of_cpu_time(watched, machine, stolen, state):
-    text = f"cpu  1000 0 500 {8100 - stolen} 10 0 5 {100 + stolen} 70 0\n"  # guest time is in user time already
-    reading = watched(lambda: machine("proc/stat", text))["steal"]
+    reading = watched(lambda: machine("proc/stat", counted(stolen=2 * TICKS * stolen // 100)))["steal"]
     assert reading.value == pytest.approx(stolen / 100)
     assert reading.state is state
+
+
+def percent(share):
+    return TICKS * share // 100
+
+
+@pytest.mark.parametrize(
+    ("busy", "own", "state", "value"),
+    [
+        ((0, 0), 0, State.OK, 0),
+        ((100, 0), 100, State.OK, 0),  # one thread, alone
+        ((100, 100), 200, State.OK, 0),
+        ((100, 100), 100, State.BAD, 0.5),  # nobody waits, and the other processor is somebody else's
+        ((100, 10), 100, State.OK, 0.05),
+        ((100, 12), 100, State.BAD, 0.06),
+        ((30, 20), 10, State.BAD, 0.2),  # mostly idle itself
+        ((98, 0), 100, State.OK, 0),  # columns are rounded down
+        ((0, 0), 100, State.UNAVAILABLE, None),
+    ],
+)
+def test_what_others_work_counts_wherever_own_threads_may_be(watched, machine, busy, own, state, value):
+    def change():
+        machine("proc/stat", counted(tuple(map(percent, busy))))
+        machine("proc/self/stat", itself(percent(own)))
+
+    reading = watched(change)["other_processes"]
+    assert reading.state is state
+    assert reading.value == (None if value is None else pytest.approx(value))
+    assert ("other processors" in reading.detail) == (state is State.UNAVAILABLE)
+
+
+def test_others_where_own_threads_may_not_be_do_not_count(watched, machine):
+    for thread in (10, 11):
+        ran(machine, thread, 5_000_000_000, 100_000_000, "1")
+
+    def change(busy):
+        machine("proc/stat", counted(busy))
+        machine("proc/self/stat", itself(percent(90)))
+
+    alone = watched(lambda: change((percent(100), percent(90))))["other_processes"]
+    assert (alone.state, alone.value) == (State.OK, 0)
+    machine("proc/stat", counted(seconds=0))
+    machine("proc/self/stat", itself())
+    shared = watched(lambda: change((0, percent(100))))["other_processes"]
+    assert (shared.state, shared.value) == (State.BAD, pytest.approx(0.1))
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "reason"),
+    [
+        ("proc/stat", "cpu  1 2 3 4 5 6 7 8 9 0\n", "no time of single processors"),
+        ("proc/stat", "cpu0 0 0 0 0 0 0 0\ncpu1 0 0 0 0 0 0 0\n", "no time of single processors"),
+        ("proc/stat", "cpu0 1 2 3 4 5 6 7\n", "no line of some processor"),
+        ("proc/stat", "cpu0 1 2\n", "unknown form"),
+        ("proc/self/stat", "10 (python", "unknown form"),
+    ],
+)
+def test_work_of_others_that_the_kernel_does_not_tell(watched, machine, path, text, reason):
+    machine(path, text)
+    reading = watched()["other_processes"]
+    assert reading.state is State.UNAVAILABLE
+    assert reason in reading.detail
+
+
+def test_a_window_of_few_ticks_tells_nothing_of_others(machine, tmp_path):
+    times = iter([0, WALL_NS // 20])
+    watch = NoiseWatch(tmp_path, clock=lambda: next(times))
+    watch.start()
+    assert "too short" in watch.stop()["other_processes"].detail
+
+
+@pytest.mark.parametrize(
+    ("on", "off", "state", "value"),
+    [
+        (0.297, 0.003, State.OK, 0.01),  # of the time that it had work
+        (0.117, 0.003, State.BAD, 0.025),
+        (0.010, 0.003, State.BAD, 0.03),  # a tenth of the time counts at least
+        (0.010, 0.0005, State.OK, 0.005),  # waking up takes microseconds
+    ],
+)
+def test_an_engine_that_idles_is_judged_by_the_time_that_it_had_work(watched, machine, on, off, state, value):
+    reading = watched(lambda: worked(machine, [(on, off)]))["run_queue_wait"]
+    assert (reading.state, reading.value) == (state, pytest.approx(value))
+
+
+def test_stretches_are_judged_together(machine, tmp_path):
+    """As of a search for a rate, which has threads of its own at each rate."""
+    times = iter([0, WALL_NS, 5 * WALL_NS, 6 * WALL_NS])
+    watch = NoiseWatch(tmp_path, clock=lambda: next(times))
+    for stretch, thread in enumerate((20, 21)):
+        ran(machine, thread, 0, 0)
+        watch.start()
+        ran(machine, thread, 970_000_000, 30_000_000 * stretch)
+        machine("proc/stat", counted((percent(97), percent(10 * stretch))))
+        machine("proc/self/stat", itself(percent(97)))
+        readings = watch.stop()
+        shutil.rmtree(tmp_path / f"proc/self/task/{thread}")
+        # What happens between them is nobody's.
+        machine("proc/stat", counted(seconds=0))
+        machine("proc/self/stat", itself())
+    wait, others = readings["run_queue_wait"], readings["other_processes"]
+    assert (wait.state, wait.value, wait.detail) == (State.OK, pytest.approx(0.03 / 1.97), "")
+    assert (others.state, others.value) == (State.OK, pytest.approx(0.025))
+    assert readings["steal"].value == 0
+
+
+def test_a_stretch_is_stopped_once(machine, tmp_path):
+    watch = NoiseWatch(tmp_path)
+    watch.start()
+    watch.stop()
+    with pytest.raises(RuntimeError, match="before start"):
+        watch.stop()
 
 
 def test_a_window_below_a_tick_tells_nothing_of_steal(watched):

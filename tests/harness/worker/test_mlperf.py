@@ -11,12 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import jobs
+from harness import durations, jobs
 from harness.engine import Stream
 from harness.errors import EngineUnavailable, Unsupported
 from harness.measure.samples import STEADY, WARMUP, Samples
+from harness.presets import PRESETS
 from harness.scenarios import KINDS, MlPerfSettings
-from harness.vocabulary import Artifact, Goal, Precision, Skipped, Stage, TensorSpec
+from harness.settings import SettingError
+from harness.settings import settings as checked
+from harness.vocabulary import Artifact, Cell, Goal, Precision, Scenario, Skipped, Stage, TensorSpec
 from harness.worker import __main__ as worker
 from harness.worker import launch as launching
 from harness.worker import loadgen
@@ -264,6 +267,29 @@ def test_the_settings_are_those_inside_loadgen(lg, asked, samples, minimum_ms, q
 def test_the_plan_knows_how_long_it_lasts(asked, seconds):
     kind = KINDS["mlperf"]
     assert kind.lasting(kind.configured(asked)) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"),
+    [
+        ({"seconds": 3.0}, 3),
+        ({"seconds": 3.0, "queries": 1000}, 20),
+        ({"mode": "multi_stream", "seconds": 3.0}, 662 * 8 * 0.02),
+        ({"mode": "multi_stream", "seconds": 3.0, "queries": 50, "samples": 2}, 3),
+        ({"mode": "multi_stream", "accuracy": True}, 0),
+    ],
+)
+def test_the_first_guess_counts_queries_that_must_be_made(asked, seconds):
+    cell = Cell("w", "h", {"name": "raw"}, (3,), "fake", Precision.FP32, "cpu", Scenario("mlperf", asked))
+    preset = PRESETS["quick"]
+    assert durations.guessed_s(cell, preset, 0) == pytest.approx(durations.START_S + preset.warmup_s + seconds)
+
+
+@pytest.mark.parametrize("unused", [{"seconds": 60.0}, {"queries": 5}])
+def test_what_an_accuracy_run_makes_no_use_of_is_refused(unused):
+    with pytest.raises(SettingError, match="every image is asked for once") as caught:
+        checked(MlPerfSettings, {"accuracy": True, **unused})
+    assert caught.value.key == next(iter(unused))
 
 
 class Recording(Stream):

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import jobs
+from harness.measure import noise
 from harness.measure.samples import STEADY, WARMUP, Samples
 from harness.vocabulary import Artifact, Goal, Precision, TensorSpec
 from harness.worker import launch as launching
@@ -140,7 +142,8 @@ def test_a_given_rate_is_one_trial_with_a_row_for_every_query(job, tmp_path, str
     assert answer.timing.stop_reason == "max_time"
     assert answer.timing.steady_iterations == len(due)
     assert answer.timing.streams == streams
-    assert (answer.noise["run_queue_wait"].detail == server.ENDED_THREADS.detail) == (streams > 1)
+    assert trial.kept
+    assert "ended meanwhile" not in answer.noise["run_queue_wait"].detail
 
 
 def test_a_backlog_without_end_ends_a_trial_early(job, tmp_path, monkeypatch):
@@ -148,6 +151,7 @@ def test_a_backlog_without_end_ends_a_trial_early(job, tmp_path, monkeypatch):
     answer, samples = launched(job(10_000, rate=2000, slo_ms=1, seconds=20), tmp_path)
     (trial,) = answer.trials
     assert answer.timing.stop_reason == "backlog"
+    assert trial.kept is False
     assert trial.rows < trial.offered
     assert trial.seconds < 20
     assert len(samples) == trial.first + trial.rows
@@ -159,6 +163,7 @@ def test_an_slo_that_nobody_can_meet_is_an_answer(job, tmp_path, monkeypatch):
     assert answer.timing.stop_reason == "no_rate"
     rates = [trial.rate_hz for trial in answer.trials]
     assert rates == sorted(rates, reverse=True)
+    assert {trial.kept for trial in answer.trials} == {False}
     assert [trial.first for trial in answer.trials[1:]] == [trial.first + trial.rows for trial in answer.trials[:-1]]
     last = answer.trials[-1]
     assert last.first + last.rows == len(samples)
@@ -177,3 +182,23 @@ def test_no_trial_is_longer_than_the_rows_of_a_closed_loop(job, tmp_path, monkey
     monkeypatch.setattr(server.loop, "MAXIMUM_ROWS", 50)
     answer, _ = launched(job(0, rate=1000, slo_ms=ENOUGH, seconds=3600), tmp_path)
     assert answer.trials[0].seconds == pytest.approx(0.05)
+
+
+def test_threads_of_each_rate_are_read_while_they_live(job, tmp_path, monkeypatch):
+    """Two streams at three rates are six threads; what they wait for one another is not held against others."""
+    monkeypatch.setattr(server, "CLOSED_S", 0.05)
+    seen = []
+    read = noise.threads
+
+    def watched(*given):
+        found = read(*given)
+        seen.append(set(found.times_ns))
+        return found
+
+    monkeypatch.setitem(noise.DETECTORS, "run_queue_wait", replace(noise.DETECTORS["run_queue_wait"], read=watched))
+    answer, _ = launched(job(2000, 2, slo_ms=ENOUGH, seconds=0.1, trials=3), tmp_path)
+    assert len(answer.trials) == 3
+    before, after = seen[::2], seen[1::2]
+    assert before == after
+    assert len(set.union(*before) - set.intersection(*before)) == 6
+    assert "ended meanwhile" not in answer.noise["run_queue_wait"].detail

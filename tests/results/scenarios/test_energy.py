@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -207,6 +209,15 @@ def test_launches_without_sensors_take_the_reason_of_the_run(files, read):
     files.add(samples(10_000_000, 10), None)
     assert [(found.scope, found.reason) for found in read({"rapl": "only root may"})] == [("package", "only root may")]
     assert "no sensor was sampled" in read()[0].reason
+
+
+def test_launches_whose_sensors_could_not_be_read_say_why(files, read):
+    files.add(samples(10_000_000, 10), None, device="cuda:0")
+    (launch,) = files.launches
+    files.launches[:] = [replace(launch, record=replace(launch.record, unsampled="it ended by itself"))]
+    assert {each.scope: each.reason for each in read({"nvml": "install it"})} == dict.fromkeys(
+        ("package", "gpu"), "it ended by itself"
+    )
 
 
 def test_a_gpu_without_its_library_is_told_where_the_cell_is_on_it(files, read):

@@ -1,11 +1,13 @@
 """What Linux tells about itself under ``/proc`` and ``/sys``: files read by relative path, control groups resolved.
 
-Every function takes ``root``, the folder that stands for ``/``, and raises ``Unavailable`` with the reason.
+Every function takes ``root``, the folder that stands for ``/``, and raises ``Unavailable`` with the reason, but for
+``usable_processors``, which always has an answer.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 ROOT = Path("/")
@@ -34,6 +36,35 @@ def cpu_times(root: Path = ROOT) -> tuple[int, int]:
         raise Unavailable("/proc/stat has no steal column")
     ticks = [int(word) for word in words[1:9]]
     return ticks[7], sum(ticks)
+
+
+def busy_ticks(root: Path = ROOT) -> dict[int, int]:
+    """Return the clock ticks since boot in which each processor worked, by its number, from ``/proc/stat``.
+
+    user + nice + system + irq + softirq (proc_stat(5)). What the hypervisor took is not in it.
+    """
+    found: dict[int, int] = {}
+    counts = False
+    for line in read("proc/stat", root).splitlines():
+        name, *words = line.split()
+        number = name.removeprefix("cpu")
+        if name.startswith("cpu") and number.isdigit():
+            user, nice, system, idle, waits, irq, softirq = map(int, words[:7])
+            found[int(number)] = user + nice + system + irq + softirq
+            counts = counts or any((user, nice, system, idle, waits, irq, softirq))
+    if not counts:
+        raise Unavailable("/proc/stat counts no time of single processors")
+    return found
+
+
+def own_ticks(root: Path = ROOT) -> int:
+    """Return the clock ticks that all threads of this process, those that ended too, have worked so far.
+
+    utime + stime of ``/proc/self/stat`` (proc_pid_stat(5)).
+    """
+    # The name may hold spaces and brackets: it ends at the last closing one.
+    words = read("proc/self/stat", root).rpartition(")")[2].split()
+    return int(words[11]) + int(words[12])
 
 
 def processor_list(text: str) -> set[int]:
@@ -68,14 +99,24 @@ def usable_processors(root: Path = ROOT) -> int:
     """Return how many threads can run at once without being cut short: affinity and cpuset, cut to whole quota cores.
 
     At least 1. A quota of 1.5 cores gives 1: two threads would use it up in three quarters of each period, and stand
-    still for the rest (Documentation/scheduler/sched-bwc of the kernel).
+    still for the rest (Documentation/scheduler/sched-bwc of the kernel). What the system does not tell limits nothing.
     """
-    allowed = len(allowed_processors(root))
+    try:
+        allowed = len(allowed_processors(root))
+    except (Unavailable, ValueError):
+        allowed = _known_processors()
     try:
         quota = cpu_quota_cores(root)
-    except Unavailable:  # no control groups: nothing limits
+    except (Unavailable, ValueError, LookupError):  # no control groups, or none of a form that is known
         quota = None
-    return allowed if quota is None else max(1, min(allowed, math.floor(quota)))
+    return max(1, allowed if quota is None else min(allowed, math.floor(quota)))
+
+
+def _known_processors() -> int:
+    """Return what Python knows where there is no ``/proc``: affinity on Linux, elsewhere all that there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def cgroup_folders(controller: str, root: Path = ROOT) -> list[Path]:
