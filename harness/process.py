@@ -166,7 +166,7 @@ def wait(command: list[str], child: Child) -> Ended:
         timed_out = waiter.is_alive()
     finally:
         _end_group(process)
-        waiter.join()
+        process.wait()  # not the thread's end: an interrupt may have come before it was begun
     pump.join(_PUMP_GRACE_S)
     return Ended(process.returncode, timed_out, time.monotonic_ns() - started_ns)
 

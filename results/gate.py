@@ -85,6 +85,13 @@ class Gate:
         return tuple(c for c in changes if c.gated and c.verdict is Verdict.REGRESSED and c.allowance is not None)
 
     @property
+    def missing(self) -> tuple[str, ...]:
+        """Labels of cells that were measured before and that the other side does not even plan."""
+        before, rules = self.comparison.before, self.comparison.rules
+        measured = {cell.label for cell in select(before, rules.only).cells if cell.status == COMPLETED}
+        return tuple(label for label in self.comparison.removed if label in measured)
+
+    @property
     def outcome(self) -> Outcome:
         """One word for it."""
         if self.failing:

@@ -153,7 +153,8 @@ def _spot(point: Point, kind: Quantity) -> Spot:
         revision=point.revision,
     )
     if 2 * point.noisy > launches:
-        return replace(spot, left_out=f"{point.noisy} of {launches} launches were noisy")
+        most = f"{point.noisy} of {launches}" if point.by_launch else "most"
+        return replace(spot, left_out=f"{most} launches were noisy")
     if not math.isfinite(spot.value) or (kind.rule is not Rule.POINTS and spot.value <= 0):
         return replace(spot, left_out=f"{spot.value:g} is part of no ratio")
     return spot

@@ -47,7 +47,8 @@ def gate(
         typer.Option("--minutes", min=0.01, metavar="N", help="Cap for all measuring, instead of the suite's."),
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Something inconclusive fails (6), and so does a skipped cell (3).")
+        bool,
+        typer.Option("--strict", help="Something inconclusive or missing fails (6), and so does a skipped cell (3)."),
     ] = False,
     shadow: Annotated[
         bool, typer.Option("--shadow", help="Judge and print, fail nothing, and say how often it accuses no change.")
@@ -137,7 +138,7 @@ def exit_code(judged: Gate, *, strict: bool, shadow: bool) -> ExitCode:
     codes = [ExitCode.OK]
     if judged.failing:
         codes.append(ExitCode.GATE)
-    if strict and judged.open:
+    if strict and (judged.open or judged.missing):
         codes.append(ExitCode.INCONCLUSIVE)
     comparison = judged.comparison
     suffered = {change.key for change in judged.allowed if change.quantity == STATUS}

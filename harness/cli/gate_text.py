@@ -66,6 +66,7 @@ def show_json(judged: Gate, code: ExitCode, *, shadow: bool, today: date) -> Non
             "failing": _names(judged.failing),
             "open": _names(judged.open),
             "allowed": _names(judged.allowed),
+            "missing": list(judged.missing),
             "expired": [_expired(each) for each in judged.expired],
             "power": encode(judged.power),
             "alarm_rate": _rate(alarms),
@@ -81,6 +82,8 @@ def _counts(judged: Gate) -> str:
     parts = [f"{len(judged.failing) or 'none'} of {gated} gated regressed"]
     if judged.open:
         parts.append(f"{len(judged.open)} inconclusive")
+    if judged.missing:
+        parts.append(f"{len(judged.missing)} cells missing")
     if judged.allowed:
         parts.append(f"{len(judged.allowed)} allowed for now")
     return ", ".join(parts)

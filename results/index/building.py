@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from harness.errors import HarnessError, StoreError
 from results.files import explained
 from results.index import models
 from results.index.database import DamagedIndexError, filling, place_of
+from results.quantities import Rule, quantity
 from results.snapshots import identity_key, is_noisy, snapshot
 from results.store import RunStore, runs_in
 
@@ -254,9 +256,12 @@ def _states(contents: _Contents, run: int, numbers: Mapping[str, int]) -> Iterat
 
 
 def _readings(contents: _Contents, run: int, numbers: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+    spoiled = _mostly_noisy(contents.records)
     for state in contents.small.cells:
         for reading in state.readings:
             launches = reading.launches or (None,) * len(reading.values)
+            # What is counted over all launches together is as noisy as most of them; accuracy and size have no clock.
+            pooled = state.cell_id in spoiled and quantity(reading.quantity).rule is Rule.BOUNDS
             for launch, value in zip(launches, reading.values, strict=True):
                 yield {
                     "run": run,
@@ -264,11 +269,20 @@ def _readings(contents: _Contents, run: int, numbers: Mapping[str, int]) -> Iter
                     "quantity": reading.quantity,
                     "launch": launch,
                     "value": value,
-                    "noisy": launch in reading.noisy,
+                    "noisy": pooled if launch is None else launch in reading.noisy,
                     "low": reading.low,
                     "high": reading.high,
                     "name": reading.name,
                 }
+
+
+def _mostly_noisy(records: Iterable[vocabulary.Record]) -> set[str]:
+    """Return the ids of the cells of which more than half of the launches were flagged, the last attempt of each."""
+    flagged: dict[str, dict[int, bool]] = defaultdict(dict)
+    for record in records:
+        if isinstance(record.outcome, vocabulary.Completed):
+            flagged[record.cell_id][record.launch.index] = is_noisy(record)
+    return {cell_id for cell_id, launches in flagged.items() if 2 * sum(launches.values()) > len(launches)}
 
 
 def _launches(contents: _Contents, run: int, numbers: Mapping[str, int]) -> Iterator[dict[str, Any]]:

@@ -66,9 +66,11 @@ def test_an_interval_that_is_too_narrow_fails(monkeypatch):
 
 def test_few_gates_accuse_what_did_not_change():
     figures = by_name(false_alarms.measure(told, gates=25))
-    assert len(figures) == 9
+    assert len(figures) == 12
     for name, figure in figures.items():
-        if "gates" in name:
+        if false_alarms.WIDE_NAME in name:
+            assert figure.value <= 0.3  # 25 gates; with such a spread nothing is equivalent
+        elif "gates" in name:
             assert figure.value <= 0.1
         else:
             assert figure.value > 0.6

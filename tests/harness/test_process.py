@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import psutil
@@ -101,6 +102,26 @@ def test_what_a_child_leaves_running_is_ended_and_does_not_hold_its_output(child
     program = "import subprocess; print(subprocess.Popen(['sleep', '3600']).pid)"
     assert run(child, program).returncode == 0
     assert gone(int(child.log.read_text()))
+
+
+@pytest.mark.parametrize("begun", [0, 1])
+def test_an_interrupt_before_the_threads_are_begun_ends_the_child_too(child, monkeypatch, begun):
+    started, start = [], threading.Thread.start
+
+    def interrupted(thread):
+        if len(started) == begun:
+            raise KeyboardInterrupt
+        started.append(thread)
+        start(thread)
+
+    made, popen = [], subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *args, **kwargs: made.append(popen(*args, **kwargs)) or made[-1])
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(child, "import time; time.sleep(60)")
+    assert made[0].returncode == -signal.SIGKILL
+    if not begun:
+        made[0].stdout.close()
 
 
 def test_an_interrupt_ends_the_child_first(child, monkeypatch):

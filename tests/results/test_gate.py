@@ -7,6 +7,7 @@ from datetime import date
 import numpy as np
 import pytest
 
+from harness.cli.gate import exit_code
 from harness.gating import Gating
 from results import gate as gates
 from results.changes import STATUS, Allowance, Change, Comparison, Rules
@@ -202,3 +203,14 @@ def test_what_is_compared_with_nothing_does_not_pass():
     fates = Rules(gated=frozenset({STATUS}))
     judged = judge(compared(run(proof), run(proof, measured), fates, today=TODAY), today=TODAY)
     assert judged.outcome is Outcome.PASSED
+
+
+def test_a_cell_that_is_planned_no_more_is_missing_and_fails_only_where_that_is_asked():
+    a, b, never = (cell(name, [latency()]) for name in "abc")
+    never = replace(never, status=SKIPPED, readings=())
+    judged = judge(compared(run(a, b, never), run(a), Rules(), today=TODAY), today=TODAY)
+    assert judged.missing == (b.label,)
+    assert [exit_code(judged, strict=strict, shadow=False) for strict in (False, True)] == [0, 6]
+    selected = judge(compared(run(a, b), run(a), Rules(only=(a.label,)), today=TODAY), today=TODAY)
+    assert selected.missing == ()
+    assert exit_code(selected, strict=True, shadow=False) == 0

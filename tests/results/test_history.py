@@ -221,3 +221,10 @@ def test_no_points_are_no_history():
 def test_a_value_of_all_launches_together_has_no_number_of_launches():
     (spot,) = history(Series("cell", "a/label", "p99", "hw", (point(0, 2e6, launches=1, by_launch=False),))).spots
     assert (spot.launches, spot.value, spot.left_out) == (0, 2e6, "")
+
+
+def test_a_pooled_point_of_a_noisy_run_is_left_out():
+    given = series([(20, 10e6)], "p99")
+    spoilt = replace(given.points[3], values=(10e6,), noisy=1, by_launch=False)
+    spot = history(with_points(given, {3: spoilt})).spots[3]
+    assert (spot.launches, spot.left_out) == (0, "most launches were noisy")

@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from harness.errors import StoreError
-from harness.vocabulary import Launch
+from harness.vocabulary import Launch, Precision
 from results.index import building, database, models
 from results.index.building import bring_up_to_date
 from results.index.database import place_of, reading
@@ -341,3 +341,13 @@ def test_every_table_can_be_made_on_postgresql():
     ]
     assert sum("BIGSERIAL NOT NULL" in text for text in made) == 4
     assert not [text for text in made if "DATETIME" in text]
+
+
+@pytest.mark.parametrize(("noisy", "flagged"), [((0, 1, 2), 1), ((0,), 0)])
+def test_a_percentile_is_as_noisy_as_most_of_the_launches_that_it_is_of(factory, tmp_path, noisy, flagged):
+    recipe = factory.Recipe("lite0", "torch", Precision.FP32, noisy_launches=noisy, scenarios=("latency", "prove"))
+    factory.write_run(tmp_path, (recipe,))
+    place = bring_up_to_date(tmp_path).place
+    found = rows(place, "SELECT quantity, noisy FROM readings WHERE launch IS NULL")
+    assert {noisy for quantity, noisy in found if quantity.startswith("p")} == {flagged}
+    assert {noisy for quantity, noisy in found if quantity == "size"} == {0}
