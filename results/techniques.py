@@ -152,7 +152,8 @@ def difference(base: Sequence[float], other: Sequence[float], confidence: float 
     total = float(parts.sum())
     if total == 0:
         return Interval(estimate, estimate, estimate, launches)
-    degrees = total**2 / float((parts**2 / (np.array([len(first), len(second)]) - 1)).sum())
+    # Of shares, whose squares do not vanish however small the variances are.
+    degrees = 1 / float(((parts / total) ** 2 / (np.array([len(first), len(second)]) - 1)).sum())
     reach = float(stats.t.ppf((1 + confidence) / 2, degrees)) * math.sqrt(total)
     return Interval(estimate, estimate - reach, estimate + reach, launches)
 
