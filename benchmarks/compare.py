@@ -21,7 +21,6 @@ from benchmarks.simulated import LAUNCH_SPREAD
 from harness.cli.comparison_table import data
 from harness.vocabulary import digest
 from results.compared import compared
-from results.row import Interval
 from results.snapshot import COMPLETED, CellState, Reading, Snapshot
 from results.snapshot_files import read, write
 from results.statistics import launch_interval
@@ -51,7 +50,7 @@ def measure(told: Callable[[str], None], cells: int = CELLS, repeats: int = REPE
             json.dumps(found, indent=2, sort_keys=True, allow_nan=False)  # as the command prints it
             seconds.append(time.perf_counter() - begin_s)
             verdicts = ", ".join(f"{count} {verdict}" for verdict, count in found["verdicts"].items())
-    interval = launch_interval(seconds) if repeats > 1 else Interval(seconds[0], None, None, 1)
+    interval = launch_interval(seconds)
     name = f"compare of two runs with {cells:,} cells"
     figure = Figure(name, interval.estimate, interval.low, interval.high, "s", LIMIT, repeats)
     return Measured((figure,), (f"verdicts: {verdicts}",))

@@ -79,7 +79,7 @@ def _accused(comparison: Comparison) -> set[str]:
 
 
 def _from_records(generator: np.random.Generator) -> Comparison:
-    before, after = (derived(recorded(levels(generator, LAUNCHES))) for _ in range(2))
+    before, after = (derived(recorded(levels(generator, LAUNCHES), generator)) for _ in range(2))
     return compared(before, after, _RULES, today=_TODAY)
 
 
@@ -126,9 +126,9 @@ def drawn(medians_ns: np.ndarray) -> Snapshot:
     return Snapshot("simulated", "", "simulated", "publish", "simulated", "", "", {}, {}, tuple(cells))
 
 
-def recorded(medians_ns: np.ndarray) -> Simulated:
+def recorded(medians_ns: np.ndarray, generator: np.random.Generator) -> Simulated:
     """Return the run whose launches have these medians, but for what their samples differ by."""
-    noise = np.exp(np.random.default_rng(_SEED).normal(0, _NOISE, (*medians_ns.shape, _ITERATIONS)))
+    noise = np.exp(generator.normal(0, _NOISE, (*medians_ns.shape, _ITERATIONS)))
     noise /= np.median(noise, axis=-1, keepdims=True)
     records, samples = [], {}
     for number, values in enumerate(medians_ns):

@@ -12,6 +12,7 @@ import re
 import subprocess
 from typing import TYPE_CHECKING, Any
 
+from harness import git
 from harness.measure.noise import frequencies_mhz
 from harness.quietness import Check, governors, quietness, turbo
 from harness.system import ROOT, Unavailable, cpu_quota_cores, memory_limit_bytes, read
@@ -270,9 +271,8 @@ def _revision(repository: Path | None) -> dict[str, Any]:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        done = git.asked(folder, *arguments, timeout_s=10)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Unavailable(f"git: {type(error).__name__}") from None
     if done.returncode:

@@ -9,16 +9,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness import git
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _TIMEOUT_S = 600.0
-# A hook of git's sets them to the repository that it runs for.
-_LOCAL = frozenset(
-    {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY"}
-)
 
 
 def repository_of(folder: Path) -> Path:
@@ -60,10 +57,8 @@ def _remove(repository: Path, folder: Path) -> None:
 
 def _git(folder: Path, *words: str, hint: str) -> str:
     """Return what git says. Raises ``HarnessError`` with its own last words."""
-    environment = {key: value for key, value in os.environ.items() if key not in _LOCAL}
-    command = ["git", "-C", str(folder), *words]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=_TIMEOUT_S, check=False)
+        done = git.asked(folder, *words, timeout_s=_TIMEOUT_S)
     except (OSError, subprocess.SubprocessError) as error:
         raise HarnessError(f"git cannot be run: {error}", "install git, or compare two environments") from error
     if done.returncode:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date  # noqa: TC003 - read at run time by what parses rules
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from results.comparison import LEVEL, Design
@@ -13,10 +13,15 @@ if TYPE_CHECKING:
 
     from results.comparison import Verdict
     from results.row import Interval
-    from results.snapshot import Snapshot
+    from results.snapshot import CellState, Snapshot
 
 STATUS = "status"
 """The quantity of a change of what became of a cell: it passed and now fails, or the other way about."""
+
+
+def today() -> date:
+    """Return the day that allowances are held against: that of the place where the command is given."""
+    return datetime.now().astimezone().date()
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,10 @@ class Rules:
     allowances: tuple[Allowance, ...] = ()
     level: float = LEVEL
     design: Design = Design.APART
+
+    def identity(self, cell: CellState) -> str:
+        """Return what answers a cell on the other side, and what ``Change.key`` holds."""
+        return cell.key if self.design is Design.INTERLEAVED else cell.cell_id
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import replace
-from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
 from harness.plan import fits
 from results.changes import STATUS, Change, Comparison, Rules
+from results.changes import today as the_present_day
 from results.comparison import Design, Verdict
 from results.environments import differences
 from results.judged import Subject, family_size, judged
@@ -18,6 +18,7 @@ from results.snapshot import COMPLETED, FAILED, NOT_RUN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from datetime import date
 
     from results.changes import Allowance, Difference
     from results.snapshot import CellState, Reading, Snapshot
@@ -48,7 +49,7 @@ def compared(
     Cells answer each other by ``cell_id``; of interleaved arms by ``key``, which leaves the environment's label out.
     Each reading is judged by the rule of its quantity (see ``results.judged``); what is not gated is judged alike and
     fails nothing. Only what both sides measured is judged; what one side lacks is told. ``today``: the day by which
-    allowances are held, by default that of the clock, in UTC. Raises ``ComparisonRefused`` for two machines, unless
+    allowances are held, by default the present one. Raises ``ComparisonRefused`` for two machines, unless
     ``across_hardware`` is asked, and ``NothingToCompare`` where no cell is in both, or none that the rules select.
     """
     rules = rules or Rules()
@@ -57,7 +58,7 @@ def compared(
         listed = ", ".join(f"{each.place} ({each.before} → {each.after})" for each in hardware[:4])
         more = f" and {len(hardware) - 4} more" if len(hardware) > 4 else ""
         raise ComparisonRefused(f"not compared, the hardware differs: {listed}{more}", ACROSS)
-    first, second = _by_identity(before, rules.design), _by_identity(after, rules.design)
+    first, second = _by_identity(before, rules), _by_identity(after, rules)
     common = [key for key in second if key in first]
     if not common:
         raise NothingToCompare("nothing to compare: no cell is in both", _why_nothing_common(before, after))
@@ -68,7 +69,7 @@ def compared(
             f"nothing to compare: no cell of both matches {patterns}", f"one is {after.cells[0].label}"
         )
     changes = _changes(first, second, common, rules, selected)
-    day = today or datetime.now(UTC).date()
+    day = today or the_present_day()
     return Comparison(
         before=before,
         after=after,
@@ -123,8 +124,8 @@ def _hardware(before: Snapshot, after: Snapshot) -> tuple[Difference, ...]:
     return differences(before.hardware, after.hardware) or differences({"hw_id": before.hw_id}, {"hw_id": after.hw_id})
 
 
-def _by_identity(snapshot: Snapshot, design: Design) -> dict[str, CellState]:
-    cells = {cell.key if design is Design.INTERLEAVED else cell.cell_id: cell for cell in snapshot.cells}
+def _by_identity(snapshot: Snapshot, rules: Rules) -> dict[str, CellState]:
+    cells = {rules.identity(cell): cell for cell in snapshot.cells}
     if len(cells) < len(snapshot.cells):
         raise ValueError("one side holds two cells of one identity: each arm is a snapshot of its own")
     return cells

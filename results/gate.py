@@ -111,14 +111,13 @@ class Gate:
         rules = comparison.rules
         if STATUS not in rules.gated:
             return False
-        paired = rules.design is Design.INTERLEAVED
         tried = [cell for cell in comparison.before.cells if cell.status in {COMPLETED, FAILED}]
-        before = {cell.key if paired else cell.cell_id for cell in tried}
+        before = {rules.identity(cell) for cell in tried}
         cells = select(comparison.after, rules.only).cells
         gated_figures = any(
             quantity(reading.quantity).rule_name in rules.gated for cell in cells for reading in cell.readings
         )
-        return not gated_figures and any((cell.key if paired else cell.cell_id) in before for cell in cells)
+        return not gated_figures and any(rules.identity(cell) in before for cell in cells)
 
     @property
     def power(self) -> Power | None:
@@ -181,7 +180,7 @@ def joined(first: Comparison, second: Comparison) -> Comparison:
     )
 
 
-def shadow_alarm_rate(base: Snapshot, rules: Rules, *, today: date, splits: int | None = None) -> AlarmRate | str:
+def shadow_alarm_rate(base: Snapshot, rules: Rules, *, splits: int | None = None) -> AlarmRate | str:
     """Return how often these rules accuse one half of a side's own launches, or why that cannot be told.
 
     The launches are split in two halves, the same replicates of every cell together, since what a round had in common
@@ -200,8 +199,7 @@ def shadow_alarm_rate(base: Snapshot, rules: Rules, *, today: date, splits: int 
     ways = math.comb(len(replicates), half)
     chosen = list(_every(replicates, half) if ways <= splits else _drawn(replicates, half, splits))
     alarms = sum(
-        bool(compared(_part(base, set(replicates) - ours), _part(base, ours), rules, today=today).failing)
-        for ours in chosen
+        bool(compared(_part(base, set(replicates) - ours), _part(base, ours), rules).failing) for ours in chosen
     )
     return AlarmRate(exact_share(alarms, len(chosen)), half, every=ways <= splits)
 

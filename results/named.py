@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness import git
 from harness.arms import BASE, HEAD
 from harness.errors import StoreError
 from results.arms import AB, sides
@@ -22,10 +23,9 @@ if TYPE_CHECKING:
 
     from results.snapshot import Snapshot
 
-__all__ = ["Named", "NoRun", "find", "tag", "tags_of", "untag"]
+__all__ = ["Named", "NoRun", "find", "folder_of", "tag", "tags_of", "untag"]
 
 LATEST = "latest"
-_GIT_S = 30
 
 
 class NoRun(StoreError):  # noqa: N818 - no error of the program, and named as users read it
@@ -68,6 +68,19 @@ def find(name: str, root: Path, repository: Path) -> Named:
     if path is not None and path.is_file():
         return Named(read(path), None)
     return _of(_folder(name, root, repository))
+
+
+def folder_of(name: str, root: Path, repository: Path) -> Path:
+    """Return the folder of the run that ``find`` would return, without reading what the run says.
+
+    Raises as ``find`` does, and ``StoreError`` for a file, which is no run.
+    """
+    whole, _, side = name.rpartition("@")
+    name = whole if whole and side in {BASE, HEAD} else name
+    path = _path(name)
+    if path is not None and path.is_file():
+        raise StoreError(f"{name} is a file without its run", "name the run itself")
+    return _folder(name, root, repository)
 
 
 def _folder(name: str, root: Path, repository: Path) -> Path:
@@ -162,9 +175,8 @@ def _commit(ref: str, root: Path, repository: Path) -> str:
 
 
 def _git(repository: Path, *arguments: str, why: str = "") -> subprocess.CompletedProcess[str]:
-    command = ["git", "--no-optional-locks", "-C", str(repository), *arguments]
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=_GIT_S, check=False)
+        return git.asked(repository, *arguments)
     except (OSError, subprocess.TimeoutExpired) as error:
         said = "git is not installed" if isinstance(error, FileNotFoundError) else f"git: {type(error).__name__}"
         raise StoreError(f"{why}: {said}" if why else said, "name the run by its folder, its id or a tag") from None

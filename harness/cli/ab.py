@@ -18,7 +18,6 @@ from harness.cli.compare import Margins
 from harness.cli.console import as_json, errors, say
 from harness.cli.exit_codes import ExitCode, worst
 from harness.cli.exports import Exports, parsed, write
-from harness.cli.gate import today
 from harness.cli.progress import reporter
 from harness.cli.run import command_line, exit_code, follow
 from harness.errors import HarnessError
@@ -224,7 +223,7 @@ def _launched(match: Match, store: RunStore, progress: Reporter) -> bool:
             return False
         benches = ab_sides.prepared(match, progress.told)
         launched = runner.run(policy, store, ab_sides.setting(match, store, benches))
-        follow(launched, match.campaign.plan, store, progress, match.cap_s)
+        follow(launched, lambda: match.campaign.plan, store, progress, match.cap_s)
     except KeyboardInterrupt:
         return True
     return False
@@ -236,6 +235,7 @@ def _concluded(store: RunStore, telling: Telling, runs: Path, *, interrupted: bo
     from harness.cli.gate import exit_code as gate_code
     from harness.cli.report import write_report
     from results.arms import notes, sides
+    from results.changes import today
     from results.compared import NothingToCompare as NothingCommon
     from results.compared import compared
     from results.gate import judge
@@ -243,14 +243,14 @@ def _concluded(store: RunStore, telling: Telling, runs: Path, *, interrupted: bo
 
     page = write_report(store, derive(store), store.folder / "report.html")
     codes = [exit_code(store, interrupted=interrupted, strict=telling.strict)]
-    base, head = sides(store)
+    (base, head), day = sides(store), today()
     try:
-        comparison = compared(base, head, _rules(store, telling.margins, runs), today=today())
+        comparison = compared(base, head, _rules(store, telling.margins, runs), today=day)
     except NothingCommon as error:
         codes.append(_nothing(error))
     else:
         comparison = replace(comparison, notes=(*comparison.notes, *notes(store)))
-        judged = judge(comparison, today=today())
+        judged = judge(comparison, today=day)
         if telling.gate:
             codes.append(gate_code(judged, strict=telling.strict, shadow=False))
         write(telling.exports, comparison)
@@ -294,7 +294,7 @@ def _tell(store: RunStore, judged: Gate, telling: Telling, *, page: Path, code: 
     for name in (BASE, HEAD):
         say(f"{name}: {told[name]['written']}")
     if telling.gate:
-        show_gate(judged, code, shadow=False, everything=telling.everything, today=today())
+        show_gate(judged, code, shadow=False, everything=telling.everything)
     else:
         show(judged.comparison, everything=telling.everything)
     say(f"report: {page}")

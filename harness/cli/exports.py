@@ -42,10 +42,12 @@ def parsed(exports: Sequence[str] | None) -> tuple[Export, ...]:
 
     A format that a CI gives a file for each step, as GitHub does for ``summary``, needs no ``=FILE`` there.
     """
-    from results.formats import registry  # brings SciPy, which `harness --help` should not wait for
+    if not exports:
+        return ()
+    from results.formats import registry  # brings SciPy, which only an export should wait for
 
     made: list[Export] = []
-    for text in exports or ():
+    for text in exports:
         name, equals, file = text.partition("=")
         made.append(_export(registry.named(name), file, given=bool(equals)))
     places = [export.path.resolve() for export in made]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -62,9 +61,10 @@ def gate(
 ) -> int:
     """Fail where SUITE, or a stored run, is worse than its baseline by what its `gate` says.
 
-    Each timed cell gets ten launches first. Where these leave something open
-    and time allows, every cell gets as many again, for a second look. What is
-    open still fails nothing without --strict.
+    Each timed cell first gets the launches that its `gate` says, ten if nothing.
+    Where these leave something open and time allows, every cell gets as many
+    again, up to 20 in all, for a second look. What is open still fails nothing
+    without --strict.
 
     Exit codes: 0 ok, 1 a regression, 2 interrupted, 3 a cell failed, 4 usage,
     5 nothing to compare with, 6 inconclusive (--strict).
@@ -79,6 +79,7 @@ def gate(
     from harness.cli.gate_measuring import Asked, measured
     from harness.cli.gate_sides import NoBaseline
     from harness.cli.gate_text import show, show_json
+    from results.changes import today
     from results.compared import ComparisonRefused, NothingToCompare
     from results.named import NoRun
 
@@ -99,15 +100,10 @@ def gate(
     write(exports, judged.comparison)
     code = exit_code(judged, strict=strict, shadow=shadow)
     if json:
-        show_json(judged, code, shadow=shadow, today=today())
+        show_json(judged, code, shadow=shadow)
     else:
-        show(judged, code, shadow=shadow, everything=everything, today=today())
+        show(judged, code, shadow=shadow, everything=everything)
     return code
-
-
-def today() -> date:
-    """Return the day that allowances are held against, where the command is given."""
-    return datetime.now().astimezone().date()
 
 
 def _stored(head: str, baseline: str, only: tuple[str, ...], baselines: Path, runs: Path) -> Gate:
@@ -115,6 +111,7 @@ def _stored(head: str, baseline: str, only: tuple[str, ...], baselines: Path, ru
     from harness.cli.compare import check_patterns
     from harness.cli.gate_sides import Judged, base_of, head_of
     from results.arms import design_of
+    from results.changes import today
     from results.compared import compared
     from results.gate import judge, rules_of
 
@@ -123,7 +120,8 @@ def _stored(head: str, baseline: str, only: tuple[str, ...], baselines: Path, ru
     base = base_of(baseline, judged, baselines, runs)
     check_patterns((after, base), only)
     rules = replace(rules_of(gating, only), design=design_of(base, after))
-    return judge(compared(base, after, rules, today=today()), today=today())
+    day = today()
+    return judge(compared(base, after, rules, today=day), today=day)
 
 
 def exit_code(judged: Gate, *, strict: bool, shadow: bool) -> ExitCode:
@@ -146,6 +144,6 @@ def exit_code(judged: Gate, *, strict: bool, shadow: bool) -> ExitCode:
     cells = select(comparison.after, comparison.rules.only).cells
     if judged.outcome is Outcome.NOTHING or not any(cell.status == COMPLETED for cell in cells):
         codes.append(ExitCode.NOTHING)
-    if any(cell.status in barred and cell.cell_id not in suffered for cell in cells):
+    if any(cell.status in barred and comparison.rules.identity(cell) not in suffered for cell in cells):
         codes.append(ExitCode.CELL_FAILED)
     return worst(codes)

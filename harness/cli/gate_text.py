@@ -17,7 +17,6 @@ from results.resolution import POWER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import date
 
     from harness.cli.exit_codes import ExitCode
     from results.changes import Allowance, Change, Comparison
@@ -31,7 +30,7 @@ _STYLES = {
 }
 
 
-def show(judged: Gate, code: ExitCode, *, shadow: bool, everything: bool, today: date) -> None:
+def show(judged: Gate, code: ExitCode, *, shadow: bool, everything: bool) -> None:
     """Print the comparison, what was not said in it, and one line with what the gate comes to."""
     comparison = judged.comparison
     show_sides(comparison)
@@ -45,7 +44,7 @@ def show(judged: Gate, code: ExitCode, *, shadow: bool, everything: bool, today:
     for allowance in judged.expired:
         errors.print(f"warning: {_expired(allowance)}", markup=False, highlight=False)
     if shadow:
-        say(_alarms(_alarm_rate(comparison, today)))
+        say(_alarms(_alarm_rate(comparison)))
     looks = f", after {judged.looks} looks" if judged.looks > 1 else ""
     word = f"{judged.outcome.value}{' (shadow: fails nothing)' if shadow else ''}"
     out.print(Text(f"gate {word}", style=_STYLES[judged.outcome]), Text(f": {_counts(judged)}{looks}"), sep="")
@@ -53,10 +52,10 @@ def show(judged: Gate, code: ExitCode, *, shadow: bool, everything: bool, today:
         say(f"exit {int(code)}")
 
 
-def show_json(judged: Gate, code: ExitCode, *, shadow: bool, today: date) -> None:
+def show_json(judged: Gate, code: ExitCode, *, shadow: bool) -> None:
     """Print the same as JSON."""
     comparison = judged.comparison
-    alarms = _alarm_rate(comparison, today) if shadow else None
+    alarms = _alarm_rate(comparison) if shadow else None
     as_json(
         {
             "outcome": judged.outcome.value,
@@ -89,9 +88,9 @@ def _counts(judged: Gate) -> str:
     return ", ".join(parts)
 
 
-def _alarm_rate(comparison: Comparison, today: date) -> AlarmRate | str:
+def _alarm_rate(comparison: Comparison) -> AlarmRate | str:
     """Return the rate of the whole gate: what two looks share of the level is one level here."""
-    return shadow_alarm_rate(comparison.before, replace(comparison.rules, level=LEVEL), today=today)
+    return shadow_alarm_rate(comparison.before, replace(comparison.rules, level=LEVEL))
 
 
 def _alarms(rate: AlarmRate | str) -> str:

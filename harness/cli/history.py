@@ -177,11 +177,11 @@ def _asked(cell: str | None, quantity: str | None, hardware: str, last: int) -> 
 
 
 def _found(asked: Asked, runs: Path, held: Any) -> list[History]:
+    from harness.cli.results import indexed
     from results.histories import histories
-    from results.index.building import bring_up_to_date
     from results.index.database import reading
 
-    with reading(bring_up_to_date(runs).place) as session:
+    with reading(indexed(runs).place) as session:
         return list(histories(session, asked, held))
 
 
@@ -189,11 +189,11 @@ def _none_such(asked: Asked, runs: Path) -> HarnessError:
     """Say why nothing is there: no such cell, or no such quantity or hardware of it."""
     import difflib
 
+    from harness.cli.results import indexed
     from results.index.asking import cells, quantities
-    from results.index.building import bring_up_to_date
     from results.index.database import reading
 
-    with reading(bring_up_to_date(runs).place) as session:
+    with reading(indexed(runs).place) as session:
         meant = list(cells(session, asked.cells))
         if not meant:
             labels = sorted({cell.label for cell in cells(session)})

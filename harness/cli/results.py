@@ -267,25 +267,23 @@ def tag(
     json: _Json = False,
 ) -> None:
     """Give RUN a name, by which every command knows it. One run has a name at a time: the last that it was given to."""
-    from results.named import find
+    from results.named import folder_of
     from results.tags import tag as give
     from results.tags import tags_of, untag
 
-    found = find(run_name, runs, Path())
-    if found.folder is None:
-        raise HarnessError(f"{run_name} is a file without its run, and has no tags", "tag the run itself")
+    folder = folder_of(run_name, runs, Path())
     if remove:
-        if not untag(found.folder, name):
-            raise HarnessError(f"run {found.folder.name} has no tag {name!r}", _tags_hint(tags_of(found.folder)))
+        if not untag(folder, name):
+            raise HarnessError(f"run {folder.name} has no tag {name!r}", _tags_hint(tags_of(folder)))
         moved = None
     else:
-        moved = give(found.folder, name)
+        moved = give(folder, name)
     if json:
-        tags = list(tags_of(found.folder))
-        as_json({"run_id": found.snapshot.run_id, "tags": tags, "taken_from": moved.name if moved else None})
+        tags = list(tags_of(folder))
+        as_json({"run_id": folder.name, "tags": tags, "taken_from": moved.name if moved else None})
         return
     words = f"no longer {name}" if remove else name
-    say(f"{found.snapshot.run_id}: {words}{f', which was {moved.name} before' if moved else ''}")
+    say(f"{folder.name}: {words}{f', which was {moved.name} before' if moved else ''}")
 
 
 def _tags_hint(tags: Sequence[str]) -> str:

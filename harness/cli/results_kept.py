@@ -40,13 +40,10 @@ def bundle(
     It holds what was measured, and no folder of this machine. How to resume, tags and reports stay here.
     """
     from results import bundle as bundles
-    from results.named import find
+    from results.named import folder_of
     from results.store import RunStore
 
-    found = find(run_name, runs, Path())
-    if found.folder is None:
-        raise HarnessError(f"{run_name} is a file without its run", "name a run")
-    store = RunStore.open(found.folder)
+    store = RunStore.open(folder_of(run_name, runs, Path()))
     path = output or Path(f"{store.run_id}{bundles.SUFFIX}")
     members = bundles.write(store, path)
     size = path.stat().st_size

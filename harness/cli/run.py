@@ -26,7 +26,7 @@ from harness.vocabulary import Completed, Failed, Launch, Skipped
 from results.store import RunStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from harness.artifacts import Workshop
     from harness.cli.campaign import Campaign
@@ -118,7 +118,8 @@ def measure(campaign: Campaign, store: RunStore, progress: Reporter, policy: Loo
         cells = campaigns.runnable(campaign.plan) if order.next(store.records()) is not None else []
         benches = campaigns.prepared(campaign, cells, progress.told)
         launched = runner.run(order, store, campaigns.setting(campaign, store, benches))
-        follow(launched, campaign.plan, store, progress, campaign.suite.budget_s)
+        # A gate makes its plan longer or shorter on the way.
+        follow(launched, lambda: policy.plan if policy else campaign.plan, store, progress, campaign.suite.budget_s)
     except KeyboardInterrupt:
         return True
     return False
@@ -126,12 +127,13 @@ def measure(campaign: Campaign, store: RunStore, progress: Reporter, policy: Loo
 
 def follow(
     launched: Iterable[runner.Started | runner.Finished],
-    plan: Plan,
+    plan_now: Callable[[], Plan],
     store: RunStore,
     progress: Reporter,
     cap_s: float | None = None,
 ) -> None:
     """Let the launches be made and tell of each; ``cap_s``: the time that all of them have."""
+    plan = plan_now()
     progress.began(len(plan.order))
     pace = Pace()
     estimates = {planned.cell.cell_id: planned.seconds for planned in plan.cells}
@@ -141,7 +143,7 @@ def follow(
     for event in launched:
         if isinstance(event, runner.Started):
             expected_s = pace.corrected(estimates[event.cell.cell_id])
-            left_s = durations.seconds_left(plan, done)
+            left_s = durations.seconds_left(plan_now(), done)
             if cap_s is not None:
                 spent_s = math.fsum(record.duration_ns for record in store.records()) / 1e9
                 left_s = max(0.0, cap_s - spent_s)

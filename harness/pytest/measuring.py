@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
+from collections import Counter
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from harness import plan as planning
@@ -14,6 +13,7 @@ from harness.cli import run as running
 from harness.looks import Looks
 from harness.pytest.facts import facts
 from harness.vocabulary import Failed, Skipped
+from results.changes import today
 from results.compared import compared
 from results.gate import judge, rules_of
 from results.launches import histories
@@ -130,11 +130,11 @@ def _capped(campaign: Campaign, store: RunStore) -> Looks:
 
 
 def _judged(campaign: Campaign, before: Snapshot, after: Snapshot, cut: int | None) -> Gate:
-    today = datetime.now().astimezone().date()
-    planned = campaign.suite.gate.launches
+    day = today()
+    planned = campaign.suite.launches or campaign.suite.gate.launches
     notes = () if cut is None else (f"the time was up after {cut} of {planned} launches of every timed cell",)
-    comparison = compared(before, after, rules_of(campaign.suite.gate), today=today)
-    return judge(comparison, today=today, notes=notes)
+    comparison = compared(before, after, rules_of(campaign.suite.gate), today=day)
+    return judge(comparison, today=day, notes=notes)
 
 
 def _results(store: RunStore, plan: Plan, found: Snapshot, gate: Gate | None) -> dict[str, Result]:
@@ -147,13 +147,15 @@ def _results(store: RunStore, plan: Plan, found: Snapshot, gate: Gate | None) ->
     figures = facts(found, plan)
     changes: Collection[Change] = gate.comparison.changes if gate else ()
     results = {}
+    spent_ns: Counter[str] = Counter()
+    for record in store.records():
+        spent_ns[record.cell_id] += record.duration_ns
     for cell_id, history in told.items():
         proof = proofs.get(history.planned.cell.variant_id)
-        spent_ns = math.fsum(record.duration_ns for record in store.records() if record.cell_id == cell_id)
         results[cell_id] = Result(
             history=history,
             proof=proof if isinstance(proof, Failed) else None,
-            seconds=spent_ns / 1e9,
+            seconds=spent_ns[cell_id] / 1e9,
             log=_log(store, history),
             facts=figures.get(cell_id, {}),
             changes=tuple(change for change in changes if change.key == cell_id),

@@ -47,7 +47,9 @@ class CommaSeparated:
     def of_comparison(self, comparison: Comparison) -> str:
         """Return a row per change and the figure after it; ``effect`` is after / before, of accuracy after - before."""
         names = names_of(comparison.changes)
-        before, after = ({cell.key: cell for cell in side.cells} for side in (comparison.before, comparison.after))
+        identity = comparison.rules.identity
+        sides = (comparison.before, comparison.after)
+        before, after = ({identity(cell): cell for cell in side.cells} for side in sides)
         rows = []
         for change in comparison.changes:
             row = _run(comparison.after) | {"cell": names[change.key], "before_run_id": comparison.before.run_id}

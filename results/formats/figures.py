@@ -59,12 +59,13 @@ def figures(snapshot: Snapshot) -> tuple[Figure, ...]:
 
 def figures_after(comparison: Comparison) -> tuple[Figure, ...]:
     """Return what was measured after the change, under the names of the comparison, which both sides share."""
-    names = names_of(comparison.changes)
-    return tuple(
-        figure
-        for each in named(comparison.after)
-        for figure in figures_of(Named(names.get(each.cell.key, each.name), each.cell))
-    )
+    return tuple(figure for each in named_after(comparison) for figure in figures_of(each))
+
+
+def named_after(comparison: Comparison) -> tuple[Named, ...]:
+    """Return the cells after the change, under the names of the comparison."""
+    names, identity = names_of(comparison.changes), comparison.rules.identity
+    return tuple(Named(names.get(identity(each.cell), each.name), each.cell) for each in named(comparison.after))
 
 
 def figures_of(each: Named) -> tuple[Figure, ...]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from results.changes import STATUS
 from results.comparison import Verdict
 from results.formats.amounts import INTERVAL, bounded, effect, margin, sides, unit_name
-from results.formats.figures import Named, figures_of, named, names_of
+from results.formats.figures import Named, figures_of, named, named_after, names_of
 from results.formats.words import line, published
 from results.quantities import quantity
 from results.snapshot import COMPLETED, FAILED
@@ -58,18 +58,18 @@ class JUnit:
     def of_comparison(self, comparison: Comparison) -> str:
         """Return a case per cell for what became of it, and one per change."""
         after = comparison.after
-        workloads = {cell.key: cell.workload for side in (comparison.before, after) for cell in side.cells}
+        identity = comparison.rules.identity
+        workloads = {identity(cell): cell.workload for side in (comparison.before, after) for cell in side.cells}
         names = names_of(comparison.changes)
         changes: dict[str, list[Change]] = defaultdict(list)
         for change in comparison.changes:
             changes[change.key].append(change)
         suites: dict[str, list[_Case]] = defaultdict(list)
-        for each in named(after):
-            among = changes.pop(each.cell.key, [])
-            here = Named(names.get(each.cell.key, each.name), each.cell)
+        for here in named_after(comparison):
+            among = changes.pop(identity(here.cell), [])
             of_state = next((change for change in among if change.quantity == STATUS), None)
-            suites[each.cell.workload].append(_state(here, of_state))
-            suites[each.cell.workload] += _judged(here.name, among)
+            suites[here.cell.workload].append(_state(here, of_state))
+            suites[here.cell.workload] += _judged(here.name, among)
         for key, among in changes.items():  # of cells that only the other side has
             cases = suites[workloads.get(key, names[key].partition("/")[0])]
             cases += [_of_change(names[key], change) for change in among if change.quantity == STATUS]

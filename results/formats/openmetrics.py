@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from results.changes import STATUS
 from results.comparison import Verdict
-from results.formats.figures import Named, figures_of, named, names_of
+from results.formats.figures import figures_of, named, named_after, names_of
 from results.formats.words import line
 from results.quantities import Rule, quantity
 from results.snapshot import COMPLETED
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from results.changes import Change, Comparison
-    from results.formats.figures import Figure
+    from results.formats.figures import Figure, Named
     from results.quantities import Quantity
     from results.row import Interval
     from results.snapshot import CellState, Snapshot
@@ -71,9 +71,9 @@ class OpenMetrics:
     def of_comparison(self, comparison: Comparison) -> str:
         """Return the gauges after the change, and besides of each change its effect and whether it fails the gate."""
         names = names_of(comparison.changes)
-        cells = [Named(names.get(each.cell.key, each.name), each.cell) for each in named(comparison.after)]
-        families = _of_cells(cells)
-        known = {cell.key: cell for side in (comparison.before, comparison.after) for cell in side.cells}
+        families = _of_cells(named_after(comparison))
+        identity = comparison.rules.identity
+        known = {identity(cell): cell for side in (comparison.before, comparison.after) for cell in side.cells}
         for change in comparison.changes:
             labels = _labels(names[change.key], known.get(change.key)) | {"quantity": change.quantity}
             for family, value in _of_change(change):

@@ -35,7 +35,7 @@ def test_a_gate_without_adjustment_would_accuse(monkeypatch):
 
 def test_a_run_of_records_says_what_was_drawn():
     medians_ns = gates.levels(np.random.default_rng(1), 3, slower=0)
-    found, direct = derived(gates.recorded(medians_ns)), gates.drawn(medians_ns)
+    found, direct = derived(gates.recorded(medians_ns, np.random.default_rng(3))), gates.drawn(medians_ns)
     assert [cell.cell_id for cell in found.cells] == [cell.cell_id for cell in direct.cells]
     for one, other in zip(found.cells, direct.cells, strict=True):
         assert one.reading("latency").launches == other.reading("latency").launches

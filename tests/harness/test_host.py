@@ -187,6 +187,18 @@ def test_the_revision_of_a_repository(tmp_path):
     assert host.environment({}, tmp_path)["revision"] == {**clean, "dirty": True}
 
 
+def test_the_revision_is_that_of_the_folder_within_a_hook_of_another_repository(tmp_path, monkeypatch):
+    for name in ("own", "other"):
+        folder = tmp_path / name
+        subprocess.run(["git", "init", "-q", folder], check=True)
+        author = ["-c", "user.name=n", "-c", "user.email=e"]
+        subprocess.run(["git", "-C", folder, *author, "commit", "-q", "--allow-empty", "-m", name], check=True)
+    own = host.environment({}, tmp_path / "own")["revision"]
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "other" / ".git"))
+    assert host.environment({}, tmp_path / "own")["revision"] == own
+    assert len(own["sha"]) == 40
+
+
 def test_without_git_the_revision_is_unavailable(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert host.environment({}, tmp_path)["revision"] == "unavailable: git: FileNotFoundError"

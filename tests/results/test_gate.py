@@ -161,19 +161,19 @@ def test_a_cell_that_fails_now_fails_the_gate():
 
 def test_launches_of_one_code_are_seldom_accused():
     base = run(*(cell(name, [latency(spread=0.02, seed=index)]) for index, name in enumerate("abcd")))
-    rate = shadow_alarm_rate(base, Rules(), today=TODAY)
+    rate = shadow_alarm_rate(base, Rules())
     assert (rate.launches, rate.every, rate.share.of) == (5, True, math.comb(10, 5))
     assert rate.share.estimate <= 0.1
     assert 0 <= rate.share.low <= rate.share.estimate <= rate.share.high <= 1
-    drawn = shadow_alarm_rate(base, Rules(), today=TODAY, splits=40)
+    drawn = shadow_alarm_rate(base, Rules(), splits=40)
     assert (drawn.share.of, drawn.every) == (40, False)
-    assert drawn == shadow_alarm_rate(base, Rules(), today=TODAY, splits=40)
+    assert drawn == shadow_alarm_rate(base, Rules(), splits=40)
 
 
 def test_a_gate_that_tests_each_cell_at_any_level_is_seen_to_accuse(monkeypatch):
     monkeypatch.setattr("results.comparison.holm", list)
     base = run(*(cell(name, [latency(spread=0.08, seed=index)]) for index, name in enumerate("abcdefgh")))
-    assert shadow_alarm_rate(base, replace(Rules(), level=0.2), today=TODAY, splits=60).share.low > 0.2
+    assert shadow_alarm_rate(base, replace(Rules(), level=0.2), splits=60).share.low > 0.2
 
 
 def test_halves_hold_the_same_rounds_of_every_cell_and_nothing_pooled():
@@ -188,9 +188,7 @@ def test_halves_hold_the_same_rounds_of_every_cell_and_nothing_pooled():
 
 def test_too_few_launches_are_not_split():
     base = run(cell("a", [latency(launches=5)]))
-    assert shadow_alarm_rate(base, Rules(), today=TODAY) == (
-        "5 launches of one code are too few to be split in two: 6 are needed"
-    )
+    assert shadow_alarm_rate(base, Rules()) == ("5 launches of one code are too few to be split in two: 6 are needed")
 
 
 def test_what_is_compared_with_nothing_does_not_pass():

@@ -8,7 +8,7 @@ import pytest
 
 from harness.errors import HarnessError, StoreError
 from harness.vocabulary import Precision
-from results import bundle, named
+from results import bundle
 from results.named import NoRun, find, tag, tags_of
 from results.snapshots import snapshot, write
 from results.store import MANIFEST, RunStore
@@ -174,7 +174,7 @@ def test_git_that_hangs_is_left(stored, monkeypatch):
     def hangs(command, **how):
         raise subprocess.TimeoutExpired(command, how["timeout"])
 
-    monkeypatch.setattr(named.subprocess, "run", hangs)
+    monkeypatch.setattr(subprocess, "run", hangs)
     with pytest.raises(StoreError, match="TimeoutExpired"):
         find("main", stored.root, stored.repository)
 

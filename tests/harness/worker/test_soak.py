@@ -2,6 +2,7 @@
 
 import gc
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -72,7 +73,8 @@ def test_garbage_is_collected_as_in_service(job, tmp_path, monkeypatch):
 
 
 def test_noise_is_read_around_the_steady_phase(job, tmp_path, monkeypatch):
-    order = []
+    order, alive = [], []
+    before = threading.active_count()
     watch, warm = soak.NoiseWatch, opened.warm
 
     class Watch(watch):
@@ -80,8 +82,13 @@ def test_noise_is_read_around_the_steady_phase(job, tmp_path, monkeypatch):
             order.append("watch")
             super().start()
 
+        def stop(self):
+            alive.append(threading.active_count())
+            return super().stop()
+
     monkeypatch.setattr(soak, "NoiseWatch", Watch)
     monkeypatch.setattr(opened, "warm", lambda *given: (order.append("warm"), warm(*given))[1])
     answer = launching.launch(job, Stages(tmp_path / "stage"))
     assert order == ["warm", "warm", "warm", "watch"]
-    assert "ended meanwhile" not in answer.noise["run_queue_wait"].detail
+    assert alive == [before + 3]  # read while the threads of all streams live
+    assert "run_queue_wait" in answer.noise
