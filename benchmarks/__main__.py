@@ -33,6 +33,7 @@ NAMES = (
     "cameras",
     "queueing",
     "coverage",
+    "soak_coverage",
     "false_alarms",
     "power",
     "throttle",
@@ -43,6 +44,7 @@ NAMES = (
     "compare",
     "history",
     "change_points",
+    "report",
 )
 BY_ENGINE = frozenset({"fidelity", "yolo11", "engines", "aa_gates"})
 """Those that measure one engine after the other, and take ``--engine``."""

@@ -1,11 +1,12 @@
 """OpenVINO through the harness against the vendor's own ``benchmark_app``: YOLO11n FP32, latency and throughput.
 
-Both run the same IR on the CPU with float32 arithmetic, the same number of threads, batch 1, one input drawn alike,
-each in fresh processes: a pair is one process of each, who goes first drawn by lot. Latency is the median of the
-inference alone, copies left out (``benchmark_app -hint latency -api sync``; ``run`` + ``sync`` here). Throughput is
-inferences per second at the number of requests that the runtime itself recommends (``-hint throughput``):
-``benchmark_app`` infers over inputs set once, while the harness's streams also copy inputs in and outputs out. The
-figure is the median of the paired ratios.
+Both run the same IR on the CPU with float32 arithmetic, the same number of threads, batch 1, one input drawn alike. A
+pair is a fresh process of each; the two take turns of half a second, stopped while the other runs, so that a slow
+spell of the machine meets both alike; who goes first is drawn by lot. Latency is the median of the inference alone,
+copies left out (``benchmark_app -hint latency -api sync``; ``run`` + ``sync`` here): an inference that a turn's end
+interrupts is slow on both sides. Throughput is inferences per second of wall clock, others' turns included, at the
+number of requests that the runtime itself recommends (``-hint throughput``): ``benchmark_app`` infers over inputs set
+once, while the harness's streams also copy inputs in and outputs out. The figure is the median of the paired ratios.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from benchmarks import side
 from benchmarks.benchmark_app_side import Job
 from benchmarks.estimate import paired_ratio
 from benchmarks.figure import Figure, Limit, Measured
+from benchmarks.turns import Program, taken
 from harness.engine import usable_processors
 from harness.errors import HarnessError
 from harness.jobs import SessionSpec
@@ -32,8 +34,9 @@ if TYPE_CHECKING:
     from harness.runner import Bench
 
 LATENCY_LIMIT, THROUGHPUT_LIMIT = Limit(0.97, 1.03), Limit(low=0.98)
-_PAIRS = 16
-_SECONDS = 3
+_PAIRS = 20
+_TURN_S = 0.5
+_SECONDS = 12  # a whole number of rounds of turns
 _TIMEOUT_S = 120.0
 _NOTE = (
     "throughput of the harness includes copies of inputs and outputs; benchmark_app sets inputs once, reads no output"
@@ -59,9 +62,7 @@ def _figure(bench: Bench, goal: Goal, told: Callable[[str], None]) -> Figure:
     ours_first = np.random.default_rng(0).random(_PAIRS) < 0.5
     pairs = []
     for index, first in enumerate(ours_first):
-        sides = (_harness, _vendor) if first else (_vendor, _harness)
-        values = {side: side(bench, goal, threads) for side in sides}
-        pairs.append((values[_harness], values[_vendor]))
+        pairs.append(_pair(bench, goal, threads, ours_first=bool(first)))
         unit = "ms" if goal is Goal.LATENCY else "inferences/s"
         told(f"{goal.value} {index + 1}/{_PAIRS}: harness {pairs[-1][0]:.2f}, benchmark_app {pairs[-1][1]:.2f} {unit}")
     ratio = paired_ratio(*np.asarray(pairs).T)
@@ -69,31 +70,31 @@ def _figure(bench: Bench, goal: Goal, told: Callable[[str], None]) -> Figure:
     return Figure(f"{goal.value} harness / benchmark_app", ratio.value, ratio.low, ratio.high, "", limit, ratio.samples)
 
 
-def _harness(bench: Bench, goal: Goal, threads: int) -> float:
-    """Return median milliseconds or inferences per second of the harness's own loops, in a process of their own."""
-    session = SessionSpec("cpu", Precision.FP32, 1, threads, None, goal, strict=False)
-    job = Job(bench.engine, bench.artifact, session, float(_SECONDS))
-    return side.answered("benchmarks.benchmark_app_side", job, float, "the harness", _TIMEOUT_S)
+def _pair(bench: Bench, goal: Goal, threads: int, *, ours_first: bool) -> tuple[float, float]:
+    """Return median milliseconds, or inferences per second, of the harness's own loops and of ``benchmark_app``."""
+    with tempfile.TemporaryDirectory(prefix="pair-") as name:
+        ours, theirs = (Path(name, side) for side in ("harness", "benchmark_app"))
+        ours.mkdir()
+        theirs.mkdir()
+        session = SessionSpec("cpu", Precision.FP32, 1, threads, None, goal, strict=False)
+        job = Job(bench.engine, bench.artifact, session, float(_SECONDS))
+        programs = [
+            Program("the harness", side.asked("benchmarks.benchmark_app_side", job, ours), ours, threads),
+            Program("benchmark_app", vendor_arguments(bench.artifact.path, goal, theirs, threads), theirs, threads),
+        ]
+        taken(programs if ours_first else programs[::-1], _TURN_S, _TIMEOUT_S)
+        report = json.loads((theirs / "benchmark_report.json").read_text(encoding="utf-8"))
+        return side.answer(float, ours), reported(report, goal)
 
 
-def _vendor(bench: Bench, goal: Goal, threads: int) -> float:
-    """Return the same of ``benchmark_app``, from the report that it writes."""
-    with tempfile.TemporaryDirectory(prefix="benchmark-app-") as name:
-        folder = Path(name)
-        # It takes no -nthreads beside a hint, "a benchmark_app UI rule" by its own words: the file says the same.
-        settings = {"CPU": {"INFERENCE_NUM_THREADS": threads, "EXECUTION_MODE_HINT": "ACCURACY"}}
-        (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
-        arguments = vendor_arguments(bench.artifact.path, goal, folder)
-        side.run("benchmark_app", arguments, folder, threads, _TIMEOUT_S)
-        report = json.loads((folder / "benchmark_report.json").read_text(encoding="utf-8"))
-    return reported(report, goal)
-
-
-def vendor_arguments(model: Path, goal: Goal, folder: Path) -> list[str]:
+def vendor_arguments(model: Path, goal: Goal, folder: Path, threads: int) -> list[str]:
     """Return how Python is to be called for ``benchmark_app``, without telemetry, as the engine imports OpenVINO.
 
-    ``folder`` holds ``settings.json``, and the report is written there.
+    Its settings are left in ``folder``, and it writes its report there.
     """
+    # It takes no -nthreads beside a hint, "a benchmark_app UI rule" by its own words: the file says the same.
+    settings = {"CPU": {"INFERENCE_NUM_THREADS": threads, "EXECUTION_MODE_HINT": "ACCURACY"}}
+    (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
     program = "import engines.openvino_module; from openvino.tools.benchmark.main import main; main()"
     api = "sync" if goal is Goal.LATENCY else "async"
     given = {"-m": str(model), "-d": "CPU", "-hint": goal.value, "-api": api, "-t": str(_SECONDS)}

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 LIMIT = Limit(0.98, 1.02)
 _WARMUP_S, _SECONDS = 3.0, 27.0
+_PAIRS = 400  # at least: an iteration of the slowest engine takes a fifth of a second
+_TIMEOUT_S = 900.0
 _SEED = 0
 
 
@@ -44,7 +46,7 @@ def measure(told: Callable[[str], None], engines: Sequence[str]) -> Measured:
             if cell.engine not in bare.names():
                 notes.append(f"{cell.engine} is left out: it has no bare loop")
                 continue
-            told(f"{cell.engine}: {_WARMUP_S + _SECONDS:g} s")
+            told(f"{cell.engine}: {_WARMUP_S + _SECONDS:g} s, or {_PAIRS} pairs")
             figures.append(_figure(cell, bench))
         notes += ready.absent
     return Measured(tuple(figures), tuple(notes))
@@ -52,7 +54,7 @@ def measure(told: Callable[[str], None], engines: Sequence[str]) -> Measured:
 
 def _figure(cell: Cell, bench: Bench) -> Figure:
     session = side.session_of(cell)
-    job = Job(cell.engine, bench.engine, bench.artifact, session, bench.inputs, _WARMUP_S, _SECONDS, _SEED)
-    answer = side.answered("benchmarks.duel", job, Answer, cell.engine)
+    job = Job(cell.engine, bench.engine, bench.artifact, session, bench.inputs, _WARMUP_S, _SECONDS, _PAIRS, _SEED)
+    answer = side.answered("benchmarks.duel", job, Answer, cell.engine, _TIMEOUT_S)
     ratio = paired_ratio(np.asarray(answer.harness_ns), np.asarray(answer.bare_ns))
     return Figure(f"{cell.engine} harness / bare", ratio.value, ratio.low, ratio.high, "", LIMIT, ratio.samples)

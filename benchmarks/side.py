@@ -44,23 +44,48 @@ def answered(module: str, job: Asked, kind: type[T], who: str, timeout_s: float 
     """Return the answer that ``python -m module FOLDER`` leaves there to the job in it. Raises ``HarnessError``."""
     with tempfile.TemporaryDirectory(prefix="side-") as name:
         folder = Path(name)
-        (folder / "job.json").write_text(json.dumps(codec.encode(job)), encoding="utf-8")
-        run(who, ["-m", module, name], folder, job.session.threads, timeout_s)
-        return codec.decode(kind, json.loads((folder / "answer.json").read_text(encoding="utf-8")))
+        run(who, asked(module, job, folder), folder, job.session.threads, timeout_s)
+        return answer(kind, folder)
+
+
+def asked(module: str, job: Asked, folder: Path) -> list[str]:
+    """Leave a job in ``folder``, and return how Python is called to do it there."""
+    (folder / "job.json").write_text(json.dumps(codec.encode(job)), encoding="utf-8")
+    return ["-m", module, str(folder)]
+
+
+def answer(kind: type[T], folder: Path) -> T:
+    """Return the answer that was left in ``folder``."""
+    return codec.decode(kind, json.loads((folder / "answer.json").read_text(encoding="utf-8")))
 
 
 def run(who: str, arguments: Sequence[str], folder: Path, threads: int | None, timeout_s: float = _TIMEOUT_S) -> None:
     """Run Python to its end in ``folder``, as launches are run. Raises ``HarnessError`` with its last words."""
     ended = subprocess.run(
-        [sys.executable, *arguments],
+        command(arguments),
         cwd=folder,
-        env=process.environment(os.environ, threads) | {"PYTHONPATH": str(_ROOT)},
+        env=surroundings(threads),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=timeout_s,
         check=False,
     )
-    if ended.returncode:
-        words = (ended.stderr.strip() or ended.stdout.strip()).splitlines()
-        raise HarnessError(f"{who}: {words[-1] if words else f'exited {ended.returncode}'}")
+    check(who, ended.returncode, ended.stderr.strip() or ended.stdout.strip())
+
+
+def command(arguments: Sequence[str]) -> list[str]:
+    """Return how this Python is called."""
+    return [sys.executable, *arguments]
+
+
+def surroundings(threads: int | None) -> dict[str, str]:
+    """Return the environment variables of launches, with the benchmarks to be found."""
+    return process.environment(os.environ, threads) | {"PYTHONPATH": str(_ROOT)}
+
+
+def check(who: str, status: int, said: str) -> None:
+    """Raise ``HarnessError`` with the last words of a program whose exit status is not 0."""
+    if status:
+        words = said.strip().splitlines()
+        raise HarnessError(f"{who}: {words[-1] if words else f'exited {status}'}")

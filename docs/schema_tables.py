@@ -1,6 +1,7 @@
 """``python docs/schema_tables.py``: bring the tables made from code up to date.
 
-They are the keys of a suite in ``docs/suites.md``, and the exporters that ship in ``docs/architecture.md``.
+They are the keys of a suite and the suites that ship in ``docs/suites.md``, the exporters that ship in
+``docs/architecture.md``, and the engines in ``docs/engines/README.md``.
 """
 
 from __future__ import annotations
@@ -15,20 +16,21 @@ from harness import registry, suite
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-PAGES = tuple(Path(__file__).with_name(name) for name in ("suites.md", "architecture.md"))
+PAGES = tuple(Path(__file__).parent / name for name in ("suites.md", "architecture.md", "engines/README.md"))
 _TABLE = re.compile(r"(<!-- schema: (\w+) -->\n).*?(<!-- /schema -->)", re.DOTALL)
-_EXPORTERS = re.compile(r"(<!-- exporters -->\n).*?(<!-- /exporters -->)", re.DOTALL)
+_LIST = re.compile(r"(<!-- (exporters|engines|suites) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 
 
 def updated(page: str) -> str:
     """Return the page with each table between ``<!-- schema: NAME -->`` and ``<!-- /schema -->`` made anew.
 
-    That between ``<!-- exporters -->`` and ``<!-- /exporters -->`` likewise. Raises ``KeyError`` for a NAME that the
-    schema does not define.
+    Those between ``<!-- exporters -->``, ``<!-- engines -->`` or ``<!-- suites -->`` and their ends likewise. Raises
+    ``KeyError`` for a NAME that the schema does not define.
     """
     schema = suite.schema()
     models = models_of(schema)
-    page = _EXPORTERS.sub(lambda found: f"{found[1]}{_exporters()}{found[2]}", page)
+    lists = {"exporters": _exporters, "engines": _engines, "suites": _suites}
+    page = _LIST.sub(lambda found: f"{found[1]}{lists[found[2]]()}{found[3]}", page)
     return _TABLE.sub(lambda found: f"{found[1]}{_table(models[found[2]], schema)}{found[3]}", page)
 
 
@@ -47,6 +49,25 @@ def _exporters() -> str:
         kept = ", ".join(sorted(map(str, exporter.keeps)))
         lines.append(f"| `{name}` | `{exporter.source}` → `{exporter.target}`{bound} | {given} | {kept} |")
     return "\n".join(lines) + "\n"
+
+
+def _engines() -> str:
+    """Return one line of Markdown per engine of this distribution: page, formats, how it is installed."""
+    lines = ["| engine | loads | install |", "|---|---|---|"]
+    for name, entry in registry.registered(registry.ENGINES_GROUP).items():
+        if entry.distribution != "inference-harness" or name.startswith("fake"):
+            continue
+        engine = registry.engine(entry.target)
+        formats = ", ".join(f"`{each}`" for each in engine.formats)
+        lines.append(f"| [{name}]({name}.md) | {formats} | `{engine.install}` |")
+    return "\n".join(lines) + "\n"
+
+
+def _suites() -> str:
+    """Return one line of Markdown per suite that ships: its file, and what it says of itself."""
+    shipped = sorted(suite.shipped().items())
+    lines = [f"| [`{name}`](../suites/{path.name}) | {suite.description_of(path)} |" for name, path in shipped]
+    return "\n".join(("| suite | |", "|---|---|", *lines)) + "\n"
 
 
 def models_of(schema: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -22,6 +22,7 @@ from harness import codec, jobs, process, registry
 from harness.cache import Cache, hash_tree
 from harness.engine import Calibration, Exporter, ExportSpec
 from harness.errors import HarnessError
+from harness.settings import differing
 from harness.vocabulary import Artifact, Failed, Precision, Skipped, digest
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class ExportStep:
     code: str = ""  # hash of the exporter's own source: a mended exporter must not be answered from an old cache
     bound: bool = False  # what it makes runs only on a machine and device like these
     interpreter: str = ""  # the Python of the exporter's own environment; empty: this one
+    defaults: Mapping[str, Any] = field(default_factory=dict)  # of its options
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ class Route:
     def exporters(self) -> tuple[str, ...]:
         """The name of each step's exporter."""
         return tuple(step.name for step in self.steps)
+
+    @property
+    def defaults(self) -> dict[str, Mapping[str, Any]]:
+        """The options of each step's exporter with the values that they have when left out."""
+        return {step.name: step.defaults for step in self.steps}
 
 
 @dataclass(frozen=True)
@@ -182,6 +189,7 @@ class Exporters:
                         code_of(exporter),
                         exporter.bound,
                         interpreter,
+                        codec.encode(exporter.defaults),
                     )
                     queue.append((node, (*steps, step)))
         return None, lack
@@ -288,7 +296,7 @@ class Workshop:
             batch=request.batch,
             shape=request.shape,
             calibration=calibration,
-            options=request.options.get(step.name, {}),
+            options=differing(request.options.get(step.name, {}), step.defaults),
             seed=request.seed,
             device=request.device if step.bound else "cpu",
             build=request.build if step.bound else 0,

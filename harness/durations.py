@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.jobs import Limits
 from harness.presets import BUDGET_FACTOR, PRESETS, SCREENING_LAUNCHES
 from harness.scenarios import KINDS
-from harness.statistics import minimum_effective_samples
+from harness.statistics import ample_samples, minimum_effective_samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -55,7 +55,7 @@ def limits(planned: PlannedCell, suite: Suite) -> Limits:
     return Limits(
         minimum_iterations=max(preset.minimum_iterations, needed),
         minimum_s=preset.minimum_s,
-        maximum_s=max(preset.minimum_s, min(preset.maximum_s, 0.8 * spare_s)),
+        maximum_s=_stretch_s(planned.cell, suite),
         extended_s=0.8 * spare_s if suite.percentiles else 0.0,
         relative_half_width=preset.relative_half_width,
         warmup_iterations=preset.warmup_iterations,
@@ -70,28 +70,69 @@ def limits(planned: PlannedCell, suite: Suite) -> Limits:
 
 
 def warmup_maximum_s(suite: Suite) -> float:
-    """Return how long the warm-up of a launch takes at most, by one stream."""
+    """Return how long the warm-up of a launch takes at most, of all its streams together."""
     preset = PRESETS[suite.preset]
     return max(preset.warmup_s, min(preset.warmup_maximum_s, 0.2 * (suite.timeout - START_S)))
 
 
 def iterations(percentile: float, launches: int) -> int:
     """Return how many iterations each of ``launches`` must make for a percentile of all of them together."""
-    return math.ceil(1.25 * minimum_effective_samples(percentile / 100) / launches)
+    return math.ceil(ample_samples(percentile / 100) / launches)
 
 
-def guessed_s(cell: Cell, preset: Preset, images: int) -> float:
-    """Return a first guess of how long a launch takes; ``images``: how many an accuracy launch evaluates."""
-    kind = KINDS[cell.scenario.name]
+def guessed_s(cell: Cell, suite: Suite, images: int) -> float:
+    """Return a first guess of how long a launch takes; ``images``: how many an accuracy launch evaluates.
+
+    Of a scenario that lasts as long as its settings say it is the longest that they allow.
+    """
+    kind, preset = KINDS[cell.scenario.name], PRESETS[suite.preset]
     if kind.name == "prove":
         return _PROVE_S
     if kind.name == "accuracy":
         return START_S + _IMAGE_S * images
+    warmup_s = min((cell.streams or 1) * preset.warmup_s, warmup_maximum_s(suite))
     if kind.lasting is not None:
         settings = kind.configured(cell.scenario.parameters)
         least_s = _INFERENCE_S * kind.inferences(settings) if kind.inferences is not None else 0.0
-        return START_S + preset.warmup_s + max(kind.lasting(settings), least_s)
-    return START_S + preset.warmup_s + preset.minimum_s
+        return START_S + warmup_s + max(lasting_s(cell, suite), least_s)
+    return START_S + warmup_s + preset.minimum_s
+
+
+def lasting_s(cell: Cell, suite: Suite) -> float:
+    """Return how long a launch of a scenario with a duration of its own is driven at most.
+
+    What is being worked on when the time is up comes to its end beyond that.
+    """
+    kind = KINDS[cell.scenario.name]
+    settings = kind.configured(cell.scenario.parameters)
+    seconds = kind.lasting(settings) if kind.lasting is not None else 0.0
+    count, each_s = _stretches(cell)
+    return seconds + count * max(0.0, _stretch_s(cell, suite) - each_s)
+
+
+def evaluation_s(images: int, batch: int, inference_s: float) -> float:
+    """Return how long an accuracy launch may take by what one inference took: twice what its images should."""
+    return 2 * (_IMAGE_S * images + inference_s * math.ceil(images / batch))
+
+
+def _stretches(cell: Cell) -> tuple[int, float]:
+    """Return how many stretches of a launch may be made longer, and how long each is otherwise."""
+    kind = KINDS[cell.scenario.name]
+    return kind.lengthened(kind.configured(cell.scenario.parameters)) if kind.lengthened is not None else (0, 0.0)
+
+
+def _stretch_s(cell: Cell, suite: Suite) -> float:
+    """Return how long a launch measures at most, or one of its stretches where it has several.
+
+    These share what is left of the time of driving, so that a launch in which all of them are made longer ends in time.
+    """
+    preset, spare_s = PRESETS[suite.preset], 0.8 * (suite.timeout - START_S)
+    longest_s = max(preset.minimum_s, min(preset.maximum_s, spare_s))
+    kind, (count, each_s) = KINDS[cell.scenario.name], _stretches(cell)
+    if not count or kind.lasting is None:
+        return longest_s
+    left_s = spare_s - kind.lasting(kind.configured(cell.scenario.parameters))
+    return min(longest_s, each_s + max(0.0, left_s / count))
 
 
 def seconds_total(plan: Plan) -> float:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping  # noqa: TC003 - the codec evaluates annotations at run time
 from dataclasses import dataclass, field
 from pathlib import Path  # noqa: TC003 - as above
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.errors import DataError, InvalidInput, Unsupported
@@ -214,6 +215,8 @@ class Exporter(ABC):
     distributions: ClassVar[tuple[str, ...]] = ()
     """PyPI distributions whose versions are part of the artifact's key."""
     install: ClassVar[str] = ""
+    defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    """Its options with the values that they have when left out: one that is given its default is no other artifact."""
 
     @abstractmethod
     def export(self, source: Artifact, spec: ExportSpec, destination: Path) -> Exported:

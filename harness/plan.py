@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from harness import durations, plan_order
 from harness.errors import PlanError, Unsupported
 from harness.matrix import Asked, combinations
-from harness.plan_checks import check_cells, check_suite, checked_options
+from harness.plan_checks import Names, check_cells, check_suite, checked_options
 from harness.plan_order import ACCURACY, LATENCY, MEMORY, PROVE, SENTINEL
 from harness.presets import PRESETS, Preset
 from harness.scenarios import KINDS
-from harness.settings import settings
+from harness.settings import differing, settings
 from harness.vocabulary import (
     Cell,
     EngineFacts,
@@ -29,7 +29,7 @@ from harness.vocabulary import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from harness.suite_model import Suite
     from harness.vocabulary import DeviceFacts, Format, Source
@@ -78,6 +78,10 @@ class Route(Protocol):
         """Names of the exporters that it goes through."""
 
     @property
+    def defaults(self) -> Mapping[str, Mapping[str, Any]]:
+        """By exporter, its options with the values that they have when left out."""
+
+    @property
     def calibrated(self) -> bool:
         """Whether some step needs calibration images."""
 
@@ -89,7 +93,7 @@ class _Verdict:
     level: Level = Level.NATIVE
     calibrated: bool = False
     skipped: Skipped | None = None
-    exporters: tuple[str, ...] | None = None  # of the route; None: nobody looked for one
+    route: Route | None = None  # None: nobody looked for one, or there is none
 
 
 @dataclass
@@ -128,6 +132,7 @@ def expand(
     check_suite(suite, engines, percentiles)
     context.options = checked_options(suite, {name: engine.options for name, engine in engines.items()})
     planned: dict[str, PlannedCell] = {}
+    names = Names()
     devices = {name: _devices(engine) for name, engine in engines.items()}
     for asked in combinations(suite, devices):
         verdict = _judge(context, asked)
@@ -137,8 +142,9 @@ def expand(
         exact = asked if kind.streams else single
         for one in (replace(single, scenario=PROVE), exact) if kind.timed else (exact,):
             cell = _cell(context, one, verdict)
-            planned.setdefault(cell.cell_id, _planned(context, cell, verdict, percentiles))
-    check_cells(suite, planned.values())
+            kept = planned.setdefault(cell.cell_id, _planned(context, cell, verdict, percentiles))
+            names.note(one, kept.cell)
+    check_cells(suite, planned.values(), names)
     order = plan_order.ordered(planned, suite.seed)
     plan = Plan(suite.name or "", suite.preset, suite.seed, tuple(planned.values()), order)
     watch = plan_order.sentinel(entry for entry in plan.cells if _is_known(context, entry.cell))
@@ -254,8 +260,8 @@ def _judge_precision(context: _Context, asked: Asked, workload: WorkloadFacts, d
             f"{asked.precision} is calibrated, and the workload {asked.workload} names no calibration images",
             f"give workloads.{asked.workload}.data.calibrate, such as '0:64'",
         )
-        return _Verdict(support.level, calibrated=True, skipped=missing, exporters=route.exporters)
-    return _Verdict(support.level, route.calibrated, exporters=route.exporters)
+        return _Verdict(support.level, calibrated=True, skipped=missing, route=route)
+    return _Verdict(support.level, route.calibrated, route=route)
 
 
 def _cell(context: _Context, asked: Asked, verdict: _Verdict) -> Cell:
@@ -272,7 +278,7 @@ def _cell(context: _Context, asked: Asked, verdict: _Verdict) -> Cell:
         precision=asked.precision,
         device=asked.device,
         scenario=_scenario(context.suite, asked.scenario),
-        export=_export(context.suite, asked, verdict.exporters),
+        export=_export(context.suite, asked, verdict.route),
         configuration=asked.configuration,
         batch=asked.batch,
         threads=asked.threads,
@@ -300,17 +306,19 @@ def _scenario(suite: Suite, name: str) -> Scenario:
     return Scenario(kind.name, parameters, "" if name == kind.name else name)
 
 
-def _export(suite: Suite, asked: Asked, exporters: Iterable[str] | None) -> dict[str, dict[str, Any]]:
-    """Return the settings of the exporters on a cell's route: what others are told changes nothing of it.
+def _export(suite: Suite, asked: Asked, route: Route | None) -> dict[str, dict[str, Any]]:
+    """Return what the exporters on a cell's route are told beside their defaults: what others are told changes nothing.
 
     Where the route is not known, as of an engine that is not installed, all that the configuration says is kept:
     its rows are not the default's.
     """
     named = suite.configurations.get(asked.engine, {}).get(asked.configuration)
     over = named.export if named else {}
-    through = over if exporters is None else exporters
+    through = over if route is None else route.exporters
+    defaults = route.defaults if route else {}
     merged = {name: {**suite.export.get(name, {}), **over.get(name, {})} for name in through}
-    return {name: options for name, options in merged.items() if options}
+    told = {name: differing(options, defaults.get(name, {})) for name, options in merged.items()}
+    return {name: options for name, options in told.items() if options}
 
 
 def _planned(context: _Context, cell: Cell, verdict: _Verdict, percentiles: tuple[float, ...]) -> PlannedCell:
@@ -326,7 +334,9 @@ def _planned(context: _Context, cell: Cell, verdict: _Verdict, percentiles: tupl
     launches = durations.launches_of(suite) if kind.replicated else 1
     if kind.name == MEMORY:
         launches = min(launches, context.preset.memory_launches)
-    seconds = min(durations.guessed_s(cell, context.preset, images), suite.timeout)
+    seconds = durations.guessed_s(cell, suite, images)
+    if kind.name != ACCURACY:  # which may take what its images take
+        seconds = min(seconds, suite.timeout)
     if kind.name == CAMERA:
         percentiles = tuple(suite.percentiles or ())  # how many frames there are, its settings say
     printed = percentiles if kind.name in {LATENCY, END_TO_END, CAMERA} else ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.durations import START_S, certain_launches, iterations, launches_of, warmup_maximum_s
@@ -16,8 +17,22 @@ from harness.settings import SettingError, did_you_mean, settings
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from harness.matrix import Asked
     from harness.suite_model import Suite
-    from harness.vocabulary import PlannedCell
+    from harness.vocabulary import Cell, PlannedCell
+
+
+@dataclass
+class Names:
+    """Under which names the cells stand that were asked for by a name: of equal cells the first gives it."""
+
+    workloads: dict[str, set[str]] = field(default_factory=dict)
+    configurations: dict[tuple[str, str], set[str]] = field(default_factory=dict)  # by engine and configuration
+
+    def note(self, asked: Asked, kept: Cell) -> None:
+        """Note which cell stands for what was asked."""
+        self.workloads.setdefault(asked.workload, set()).add(kept.workload)
+        self.configurations.setdefault((asked.engine, asked.configuration), set()).add(kept.configuration)
 
 
 def check_suite(suite: Suite, engines: Collection[str], percentiles: Sequence[float]) -> None:
@@ -31,12 +46,12 @@ def check_suite(suite: Suite, engines: Collection[str], percentiles: Sequence[fl
     _check_durations(suite)
 
 
-def check_cells(suite: Suite, planned: Collection[PlannedCell]) -> None:
+def check_cells(suite: Suite, planned: Collection[PlannedCell], names: Names) -> None:
     """Raise ``PlanError`` for what shows only in the cells: none at all, names that vanish, a budget too short."""
     if not planned:
         raise PlanError("the matrix is empty: nothing is left to measure", "see `exclude` in the suite")
-    _check_distinct(suite, planned)
-    _check_different(suite, planned)
+    _check_distinct(names)
+    _check_different(names)
     _check_budget(suite, planned)
 
 
@@ -170,27 +185,26 @@ def _check_durations(suite: Suite) -> None:
             raise PlanError(message, f"raise `timeout`, or shorten `scenarios.{name}`")
 
 
-def _check_distinct(suite: Suite, planned: Iterable[PlannedCell]) -> None:
+def _check_distinct(names: Names) -> None:
     """Raise ``PlanError`` where a workload's cells are all another's: its name would vanish from the report."""
-    named = {entry.cell.workload for entry in planned}
-    asked = set(suite.matrix.workload or suite.workloads)
-    asked.update(name for entry in suite.include for name in entry.workload or ())
-    hidden = sorted(asked - named)
-    if hidden and not suite.exclude:
-        others = ", ".join(sorted(named))
-        message = f"the workload {hidden[0]} is one of {others} under another name: the same model, task and data"
-        raise PlanError(message, "take one of the two out")
+    for name, kept in sorted(names.workloads.items()):
+        if name not in kept:
+            others = ", ".join(sorted(kept))
+            message = f"the workload {name} is one of {others} under another name: the same model, task and data"
+            raise PlanError(message, "take one of the two out")
 
 
-def _check_different(suite: Suite, planned: Iterable[PlannedCell]) -> None:
-    """Raise ``PlanError`` where every cell of a configuration is the default's: it would vanish from the report."""
-    made = {(entry.cell.engine, entry.cell.configuration) for entry in planned}
-    engines = {engine for engine, _ in made}
-    for engine, named in suite.configurations.items():
-        same = [name for name in named if (engine, name) not in made]
-        if same and engine in engines and suite.matrix.configuration is None and not suite.exclude:
-            message = f"configurations.{engine}.{same[0]} changes nothing in any cell that is asked for"
+def _check_different(names: Names) -> None:
+    """Raise ``PlanError`` where all cells of a configuration are another's: its name would vanish from the report."""
+    for (engine, name), kept in names.configurations.items():
+        if name in kept:
+            continue
+        equal = sorted({name, *kept} - {DEFAULT})
+        if DEFAULT in {name, *kept}:
+            message = f"configurations.{engine}.{equal[0]} changes nothing in any cell that is asked for"
             raise PlanError(message, "its settings are the default's, or of exporters that no route goes through")
+        message = f"configurations.{engine}: {' and '.join(equal)} are one in every cell that is asked for"
+        raise PlanError(message, "take one of the two out, or set what tells them apart")
 
 
 def _check_budget(suite: Suite, planned: Iterable[PlannedCell]) -> None:

@@ -238,8 +238,11 @@ class Preparer:
 
         What later ones are told, to quantise or to optimise, is not the reference's: it is to be held against it.
         """
+        route = self._route(cell)
+        through = route.exporters if isinstance(route, Route) else ()
         names = [entry.name for entry in self._exporters.of_source(model.source.format)]
-        told = {name: cell.export.get(name) or self._settings.export.get(name) for name in names}
+        # What an exporter on the cell's own route is told beside its defaults, the cell says; of others the suite does.
+        told = {name: (cell.export if name in through else self._settings.export).get(name) for name in names}
         return {name: options for name, options in told.items() if options}
 
     def _nearest(self, model: Model) -> Iterable[tuple[str, str]]:

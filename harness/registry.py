@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+from harness import codec
 from harness.engine import Engine, Exporter
 from harness.errors import HarnessError
+from harness.settings import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +63,17 @@ def exporter(target: str) -> Exporter:
     made = resolve(target)
     if not isinstance(made, Exporter):
         raise HarnessError(f"{target} is no harness.engine.Exporter", "it subclasses harness.engine.Exporter")
+    if not _is_writable(made.defaults):
+        hint = "its `defaults` are a mapping of what a suite can write: text, numbers, lists"
+        raise HarnessError(f"{target} declares options in no form of a suite", hint)
     return made
+
+
+def _is_writable(defaults: object) -> bool:
+    try:
+        return isinstance(codec.encode(defaults), dict)
+    except TypeError:
+        return False
 
 
 def named(group: str, name: str) -> Registered:
@@ -70,7 +81,6 @@ def named(group: str, name: str) -> Registered:
     offered = registered(group)
     if name in offered:
         return offered[name]
-    close = difflib.get_close_matches(name, offered, n=1)
-    meant = f"; did you mean {close[0]}?" if close else ""
+    meant = did_you_mean(name, offered)
     hint = f"known here: {', '.join(offered) or 'none'}; `harness doctor` lists them"
     raise HarnessError(f"no engine is called {name!r}{meant}" if group == ENGINES_GROUP else f"no {name!r}", hint)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import jobs, process
+from harness import durations, jobs, process
 from harness.measure.samples import Samples
 from harness.places import published
 from harness.ports import INTERRUPTED
@@ -183,7 +183,7 @@ def _measured(blank: Record, bench: Bench, sink: RecordSink, setting: Setting, s
         child = process.Child(
             scratch=scratch,
             log=folder / log,
-            timeout_s=setting.timeout_s,
+            timeout_s=_timeout_s(cell, bench, setting, sink),
             interpreter=setting.interpreter(cell),
             threads=cell.threads,
             echo=setting.echo,
@@ -204,6 +204,25 @@ def _measured(blank: Record, bench: Bench, sink: RecordSink, setting: Setting, s
         return replace(record, outcome=Failed(stage, INTERRUPTED, "the run was interrupted in this launch", hint))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _timeout_s(cell: Cell, bench: Bench, setting: Setting, sink: RecordSink) -> float:
+    """Return how long a launch may take: what the suite says, or what its images take by what was measured.
+
+    How many images are evaluated is not this cell's doing, nor is how slow an engine is at its precision.
+    """
+    if cell.scenario.name != "accuracy":
+        return setting.timeout_s
+    medians_ns = [
+        record.timing.median_ns
+        for record in sink.records()
+        if record.variant_id == cell.variant_id
+        and record.cell.scenario.name == "latency"
+        and isinstance(record.outcome, Completed)
+        and record.timing is not None
+    ]
+    inference_s = max(medians_ns, default=0) / 1e9
+    return max(setting.timeout_s, durations.evaluation_s(len(bench.items), cell.batch, inference_s))
 
 
 def launch_job(cell: Cell, bench: Bench, setting: Setting, samples: Path) -> jobs.LaunchJob:

@@ -19,6 +19,13 @@ DROPS = ("never", "stale")
 MODES = ("single_stream", "multi_stream", "server", "offline")
 _NS_PER_MS = 1e6
 _MULTI_STREAM_QUERIES = 662  # min_query_count of MultiStream in LoadGen's mlperf.conf
+CLOSED_S = 1.0
+"""Of the closed loop that tells a search how many queries per second there could be at most."""
+PATIENCE, PATIENCE_S = 10, 1.0
+"""How many times the SLO, and at least how long, the oldest query waits before its rate is given up.
+
+Far beyond the SLO, since a machine that stands still for a moment recovers and may keep a percentile all the same.
+"""
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,11 @@ class ServerSettings:
         _check(self.seconds > 0, "seconds", "above 0")
         _check(self.trials >= 1, "trials", "1 or above")
         _check(self.rate is None or self.trials == 8, "trials", "left out: a given rate is not searched for")
+
+    @property
+    def patience_s(self) -> float:
+        """How long the oldest query waits before its rate is given up."""
+        return max(PATIENCE * self.slo_ms / 1e3, PATIENCE_S)
 
 
 @dataclass(frozen=True)
@@ -125,9 +137,16 @@ class MlPerfSettings:
 
 
 def _server_seconds(settings: ServerSettings) -> float:
-    """Return how long a launch lasts at most: each rate may leave a backlog that is waited for, ten times the SLO."""
-    each = settings.seconds + max(10 * settings.slo_ms / 1e3, 1.0)
-    return each if settings.rate else 1.0 + each * settings.trials
+    """Return how long a launch lasts at most where no trial is made longer.
+
+    After the last arrival its batch may wait for others, and then be part of a backlog that is waited for.
+    """
+    each = settings.seconds + settings.max_delay_ms / 1e3 + settings.patience_s
+    return each if settings.rate else CLOSED_S + each * settings.trials
+
+
+def _server_trials(settings: ServerSettings) -> tuple[int, float]:
+    return (0 if settings.rate else settings.trials), settings.seconds
 
 
 def _latency(_settings: Any) -> Goal:
@@ -172,6 +191,8 @@ class Kind:
     goal: Callable[[Any], Goal] = _latency
     lasting: Callable[[Any], float] | None = None  # settings → seconds of driving; absent: as the preset says
     inferences: Callable[[Any], int] | None = None  # settings → how many there are at least, however long each takes
+    lengthened: Callable[[Any], tuple[int, float]] | None = None
+    """Settings → how many stretches of it may be made longer for a percentile, and the seconds of each otherwise."""
 
     def configured(self, parameters: Mapping[str, Any]) -> Any:
         """Return the settings that a cell's parameters say; those that are not this kind's are left out."""
@@ -205,6 +226,7 @@ KINDS: Mapping[str, Kind] = {
             streams=True,
             goal=_throughput,
             lasting=_server_seconds,
+            lengthened=_server_trials,
         ),
         Kind(
             "camera",

@@ -43,6 +43,17 @@ def settings(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
     return encoded
 
 
+def differing(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is given another value than its default: to write a default out changes nothing."""
+    return {key: value for key, value in given.items() if key not in defaults or not _same(value, defaults[key])}
+
+
+def _same(value: object, default: object) -> bool:
+    """Whether both are written alike: a list is as good as a tuple, but 1 is not true."""
+    one, other = codec.encode(value), codec.encode(default)
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` or nothing."""
     near = difflib.get_close_matches(word[:80], list(known), n=1)

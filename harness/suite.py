@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from harness.suite_yaml import Document
 
-__all__ = ["Suite", "find", "load", "schema", "shipped", "template", "templates"]
+__all__ = ["Suite", "explained", "find", "load", "schema", "shipped", "template", "templates"]
 
 VERSION = 1
 _FOLDER = Path(__file__).resolve().parent
@@ -68,7 +68,8 @@ def load(path: Path, overrides: Sequence[str] = (), environ: Mapping[str, str] |
     try:
         suite = Suite.model_validate(document.data)
     except ValidationError as error:
-        found = [_problem(details) for details in error.errors(include_url=False)]
+        whole = Suite.model_json_schema()
+        found = [explained(details, whole) for details in error.errors(include_url=False)]
         problems += [problem for problem in found if problem.place not in broken]
     if problems:
         raise document.error(problems)
@@ -243,15 +244,15 @@ def _workload_names(data: Mapping[str, Any]) -> Iterator[tuple[Place, Any]]:
             yield (*place, "workload"), named
 
 
-def _problem(details: ErrorDetails) -> Problem:
-    """Return what pydantic found in the words of a suite's reader."""
+def explained(details: ErrorDetails, whole: Mapping[str, Any]) -> Problem:
+    """Return what pydantic found in the words of the file's reader; ``whole`` is the JSON Schema of the file."""
     context = details.get("ctx", {})
     place = tuple(part for part in details["loc"] if part not in {"[key]", "[range]", "[images]"})
     value = details["input"]
     match details["type"]:
         case "extra_forbidden":
             key = str(place[-1])
-            known = _known_keys(place[:-1])
+            known = _known_keys(place[:-1], whole)
             hint = f"known there: {', '.join(known)}"
             return Problem(place, f"unknown key {shorten(key)!r}{did_you_mean(key, known)}", hint, at_key=True)
         case "missing":
@@ -284,10 +285,9 @@ _FORMS = {
 }
 
 
-def _known_keys(place: Place) -> list[str]:
+def _known_keys(place: Place, whole: Mapping[str, Any]) -> list[str]:
     """Return the keys that the schema knows at a place."""
-    whole = Suite.model_json_schema()
-    node: dict[str, Any] = whole
+    node = whole
     for part in place:
         named = next(iter(node.get("patternProperties", {}).values()), None)
         inner = node.get("properties", {}).get(part) or named or node.get("items") or node.get("additionalProperties")
@@ -295,7 +295,7 @@ def _known_keys(place: Place) -> list[str]:
     return list(node.get("properties", ()))
 
 
-def _followed(node: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
+def _followed(node: Mapping[str, Any], whole: Mapping[str, Any]) -> Mapping[str, Any]:
     choices = [choice for choice in node.get("anyOf", ()) if choice.get("type") != "null"]
     # Of several forms that with keys is meant: a place below the value is looked for.
     node = next((choice for choice in choices if "$ref" in choice or "oneOf" in choice), (choices or [node])[0])

@@ -36,6 +36,17 @@ EXAMPLE_HINT = "`harness suite new` writes a commented suite that is valid"
 
 
 @dataclass(frozen=True)
+class FileKind:
+    """What a file is to its reader: the noun of messages, and where a valid one is to be had."""
+
+    noun: str
+    hint: str
+
+
+SUITE = FileKind("suite", EXAMPLE_HINT)
+
+
+@dataclass(frozen=True)
 class Problem:
     """Something wrong at a place. ``at_key``: the key itself is meant, not its value."""
 
@@ -61,6 +72,7 @@ class Document:
     data: Any
     values: dict[Place, str] = field(default_factory=dict)  # "file:line:column" of each value
     keys: dict[Place, str] = field(default_factory=dict)  # the same of its key
+    kind: FileKind = SUITE
 
     def where(self, place: Place, *, at_key: bool = False) -> str:
         """Return ``file:line:column`` of the value, or of the nearest value around it."""
@@ -79,7 +91,7 @@ class Document:
         if len(located) > _MAXIMUM_SHOWN:
             lines.append(f"and {len(located) - _MAXIMUM_SHOWN} more")
         hints = list(dict.fromkeys(problem.hint for _, problem in located[:_MAXIMUM_SHOWN] if problem.hint))
-        return SuiteError("\n".join(lines), "; ".join(hints) or EXAMPLE_HINT)
+        return SuiteError("\n".join(lines), "; ".join(hints) or self.kind.hint)
 
     def override(self, assignment: str) -> None:
         """Set what ``dotted.key=VALUE`` says, VALUE being YAML. Raises ``SuiteError`` that names the assignment."""
@@ -138,7 +150,7 @@ class Document:
         return value
 
 
-def read(path: Path) -> Document:
+def read(path: Path, kind: FileKind = SUITE) -> Document:
     """Return the document in a file. Raises ``SuiteError`` for a file that cannot be read or is no YAML mapping."""
     name = str(path)
     try:
@@ -146,19 +158,20 @@ def read(path: Path) -> Document:
             content = file.read(_MAXIMUM_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise SuiteError(f"{shorten(name)}: cannot be read: {reason}", "give the path of a suite file") from error
+        raise SuiteError(f"{shorten(name)}: cannot be read: {reason}", f"give the path of a {kind.noun}") from error
     if len(content) > _MAXIMUM_BYTES:
-        raise SuiteError(f"{name}:1:1: larger than {_MAXIMUM_BYTES // 1024} KiB", "this is hardly a suite")
+        raise SuiteError(f"{name}:1:1: larger than {_MAXIMUM_BYTES // 1024} KiB", f"this is hardly a {kind.noun}")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         where = _position(name, content[: error.start].decode("utf-8", "replace"))
         raise SuiteError(f"{where}: not UTF-8 text", "save the file as UTF-8") from error
-    document = _parse(name, text)
+    document = _parse(name, text, kind)
     if document.data is None:
-        raise SuiteError(f"{name}:1:1: the suite is empty", EXAMPLE_HINT)
+        raise SuiteError(f"{name}:1:1: the {kind.noun} is empty", kind.hint)
     if not isinstance(document.data, dict):
-        raise SuiteError(f"{document.where(())}: a suite is a mapping, this is {describe(document.data)}", EXAMPLE_HINT)
+        found = describe(document.data)
+        raise SuiteError(f"{document.where(())}: a {kind.noun} is a mapping, this is {found}", kind.hint)
     return document
 
 
@@ -204,7 +217,7 @@ def describe(value: object) -> str:
     return f"the text {shorten(value)!r}" if isinstance(value, str) else shorten(value)
 
 
-def _parse(name: str, text: str) -> Document:
+def _parse(name: str, text: str, kind: FileKind = SUITE) -> Document:
     unprintable = _UNPRINTABLE.search(text)
     if unprintable:
         where = _position(name, text[: unprintable.start()])
@@ -212,7 +225,7 @@ def _parse(name: str, text: str) -> Document:
     # A parser of one's own each time: it keeps the version directive of the last document.
     parser = YAML(typ="rt", pure=True)
     try:
-        _check_size(name, parser.parse(text))
+        _check_size(name, parser.parse(text), kind)
         node = parser.compose(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -222,22 +235,22 @@ def _parse(name: str, text: str) -> Document:
         raise SuiteError(f"{where}: not valid YAML: {error.problem}{context}", tab or "see https://yaml.org") from error
     except (YAMLError, ValueError) as error:
         raise SuiteError(f"{name}:1:1: not valid YAML: {shorten(error, 200)}", "see https://yaml.org") from error
-    document = Document(name, None)
+    document = Document(name, None, kind=kind)
     if node is not None:
         document.data = _Builder(document).build(node, ())
     return document
 
 
-def _check_size(name: str, events: Iterable[Event]) -> None:
+def _check_size(name: str, events: Iterable[Event], kind: FileKind) -> None:
     """Raise ``SuiteError`` where the text is too deep or too long to be composed in a reasonable time."""
     depth = 0
     for count, event in enumerate(events):
         depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
         where = f"{name}:{event.start_mark.line + 1}:{event.start_mark.column + 1}"
         if depth > _MAXIMUM_DEPTH:
-            raise SuiteError(f"{where}: nested too deeply", "a suite is at most a few levels deep")
+            raise SuiteError(f"{where}: nested too deeply", f"a {kind.noun} is at most a few levels deep")
         if count > _MAXIMUM_VALUES:
-            raise SuiteError(f"{where}: more than {_MAXIMUM_VALUES} values", "split the suite")
+            raise SuiteError(f"{where}: more than {_MAXIMUM_VALUES} values", f"split the {kind.noun}")
 
 
 class _Builder:
@@ -299,17 +312,14 @@ class _Builder:
 
     def _plain(self, node: Node, kind: str) -> None:
         if str(node.tag) != f"{_TAG}{kind}":
-            raise self._error(
-                node,
-                f"tags such as {shorten(str(node.tag).replace(_TAG, '!!'))} are not used in a suite",
-                "remove the tag",
-            )
+            tag, noun = shorten(str(node.tag).replace(_TAG, "!!")), self._document.kind.noun
+            raise self._error(node, f"tags such as {tag} are not used in a {noun}", "remove the tag")
 
     def _where(self, node: Node) -> str:
         return f"{self._document.name}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
 
-    def _error(self, node: Node, message: str, hint: str = EXAMPLE_HINT) -> SuiteError:
-        return SuiteError(f"{self._where(node)}: {message}", hint)
+    def _error(self, node: Node, message: str, hint: str = "") -> SuiteError:
+        return SuiteError(f"{self._where(node)}: {message}", hint or self._document.kind.hint)
 
 
 def _integer(text: str) -> int:

@@ -9,6 +9,7 @@ from reports.field import grouped
 from reports.model import Axis, Column, Dot, DotChart, Line, LineChart, Panel, Path, Table, Value
 from reports.speed import CURVES, DRAWN, axis_of, drawn_of, estimated, percentile, quantiled
 from reports.text import clamp, counted
+from results.merged import own_launch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -224,7 +225,7 @@ def _rate_values(tried: RateTried, scale: Scale) -> tuple[Value, ...]:
         Value(shown, tried.late.estimate, bounds),
         Value(f"{tried.answered:,}", tried.answered, f"of {tried.offered:,}"),
         backlog,
-        Value(str(tried.launch), tried.launch),
+        Value(str(own_launch(tried.launch)), own_launch(tried.launch)),
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
 from reports.model import Axis, BarChart, Chart, DotChart, LineChart, ScatterChart, TailChart, TrackChart
@@ -123,7 +124,8 @@ def _dots(chart: DotChart, names: Sequence[RowName], canvas: Canvas) -> Figure:
         if dot.low is not None and dot.high is not None:
             _whisker(axes, line, dot.row, dot.low, dot.high, colour)
         if dot.second:
-            axes.plot([dot.second], [line], marker="|", ms=11, mew=1.6, color=TOKENS["muted"], gid=f"row:{dot.row}:")
+            style: dict[str, Any] = {"marker": "|", "ms": 11, "mew": 1.6, "color": TOKENS["muted"], "clip_on": False}
+            _draw(axes, [dot.second], [line], gid=f"row:{dot.row}:", **style)
         _mark(axes, dot.value, line, name, f"row:{dot.row}:dot")
     return figure
 
@@ -137,7 +139,7 @@ def _bars(chart: BarChart, names: Sequence[RowName], canvas: Canvas) -> Figure:
         for part, length in enumerate(bar.parts, start=1):
             colour = TOKENS[f"part-{part}"]
             patch = axes.barh(line, length, left=start, height=13 / canvas.pitch, color=colour)[0]
-            patch.set(edgecolor=TOKENS["surface"], linewidth=1.2, gid=f"row:{bar.row}:")
+            patch.set(edgecolor=TOKENS["surface"], linewidth=1.2, gid=f"row:{bar.row}:", clip_on=False)
             start += length
     return figure
 
@@ -149,7 +151,7 @@ def _tracks(chart: TrackChart, names: Sequence[RowName], canvas: Canvas) -> Figu
         name, gid = names[track.row], f"row:{track.row}:"
         colour = TOKENS[f"series-{name.series}"]
         _label(axes, canvas, line, track.row, name.label, track.shown)
-        axes.plot([min(track.levels), max(track.levels)], [line, line], color=colour, lw=1.4, gid=gid)
+        _draw(axes, [min(track.levels), max(track.levels)], [line, line], color=colour, lw=1.4, gid=gid, clip_on=False)
         for position, (level, marker) in enumerate(zip(track.levels, _TRACK_MARKERS, strict=True)):
             face = TOKENS["surface"] if position == 1 else colour
             style: dict[str, Any] = {
@@ -159,7 +161,7 @@ def _tracks(chart: TrackChart, names: Sequence[RowName], canvas: Canvas) -> Figu
                 "mec": colour,
                 "mew": 1.6,
             }
-            axes.plot([level], [line], ls="none", gid=gid, **style)
+            _draw(axes, [level], [line], ls="none", gid=gid, clip_on=False, **style)
     return figure
 
 
@@ -185,10 +187,11 @@ def _label(axes: Axes, canvas: Canvas, line: int, row: int, label: str, shown: s
 def _whisker(axes: Axes, line: float, row: int, low: float, high: float, colour: str) -> None:
     first, last = axes.get_xlim()
     gid = f"row:{row}:"
-    axes.plot([max(low, first), min(high, last)], [line, line], color=colour, lw=1.8, solid_capstyle="butt", gid=gid)
+    style: dict[str, Any] = {"color": colour, "lw": 1.8, "solid_capstyle": "butt", "clip_on": False}
+    _draw(axes, [max(low, first), min(high, last)], [line, line], gid=gid, **style)
     for beyond, place, marker in ((low < first, first, "<"), (high > last, last, ">")):
         if beyond:
-            axes.plot([place], [line], marker=marker, ms=6, color=colour, clip_on=False, gid=gid)
+            _draw(axes, [place], [line], marker=marker, ms=6, color=colour, clip_on=False, gid=gid)
 
 
 def _mark(axes: Axes, x: float, y: float, name: RowName, gid: str, size: float = 8.5) -> None:
@@ -196,7 +199,7 @@ def _mark(axes: Axes, x: float, y: float, name: RowName, gid: str, size: float =
     face = TOKENS["surface"] if name.doubted else colour
     marker = MARKERS[name.shape]
     style: dict[str, Any] = {"mfc": face, "mec": colour, "mew": 1.7, "ls": "none", "zorder": 5, "clip_on": False}
-    axes.plot([x], [y], marker=marker, ms=size, gid=gid, **style)
+    _draw(axes, [x], [y], marker=marker, ms=size, gid=gid, **style)
 
 
 # --- charts in the plane -----------------------------------------------------------------------------------------
@@ -213,14 +216,14 @@ def _scatter(chart: ScatterChart, names: Sequence[RowName], canvas: Canvas) -> F
         axes.axhline(chart.rule, color=TOKENS["muted"], lw=1.1)
     if len(chart.frontier) > 1:
         xs, ys = zip(*chart.frontier, strict=True)
-        axes.plot(xs, ys, color=TOKENS["muted"], lw=1.4, ls=(0, (5, 3)), drawstyle="steps-post", zorder=1)
+        _draw(axes, xs, ys, color=TOKENS["muted"], lw=1.4, ls=(0, (5, 3)), drawstyle="steps-post", zorder=1)
     for spot in chart.spots:
         name = names[spot.row]
         colour, gid = TOKENS[f"series-{name.series}"], f"row:{spot.row}:"
         if spot.x_bounds:
-            axes.plot(spot.x_bounds, [spot.y, spot.y], color=colour, lw=1.3, gid=gid)
+            _draw(axes, spot.x_bounds, [spot.y, spot.y], color=colour, lw=1.3, gid=gid)
         if spot.y_bounds:
-            axes.plot([spot.x, spot.x], spot.y_bounds, color=colour, lw=1.3, gid=gid)
+            _draw(axes, [spot.x, spot.x], spot.y_bounds, color=colour, lw=1.3, gid=gid)
         _mark(axes, spot.x, spot.y, name, f"row:{spot.row}:dot", 10)
     _name_spots(axes, chart.spots, names, canvas)
     return figure
@@ -272,7 +275,7 @@ def _tails(chart: TailChart, names: Sequence[RowName], canvas: Canvas) -> Figure
         name, gid = names[curve.row], f"row:{curve.row}:"
         colour = TOKENS[f"series-{name.series}"]
         xs, ys = zip(*curve.points, strict=True)
-        axes.plot(xs, ys, color=colour, lw=1.8, ls=_DASHES[name.shape], drawstyle="steps-pre", gid=gid)
+        _draw(axes, xs, ys, color=colour, lw=1.8, ls=_DASHES[name.shape], drawstyle="steps-pre", gid=gid)
         for target in (0.5, *decades[1:-1]):
             distances = [abs(math.log10(share / target)) for share in ys]
             index = distances.index(min(distances))
@@ -294,7 +297,7 @@ def _paths(chart: LineChart, names: Sequence[RowName], canvas: Canvas) -> Figure
         name, gid = names[path.row], f"row:{path.row}:"
         if path.joined:
             along, up = zip(*path.points, strict=True)
-            axes.plot(along, up, color=TOKENS[f"series-{name.series}"], lw=1.8, ls=_DASHES[name.shape], gid=gid)
+            _draw(axes, along, up, color=TOKENS[f"series-{name.series}"], lw=1.8, ls=_DASHES[name.shape], gid=gid)
         marked = path.points[:-1] if len(path.points) <= _MARKED or not path.joined else ()
         for x, y in marked:
             _mark(axes, x, y, name, gid, 6.5)
@@ -319,6 +322,11 @@ def _plane(canvas: Canvas, height: int, left: int, right: int) -> tuple[Figure, 
     return figure, axes
 
 
+def _draw(axes: Axes, xs: Sequence[float], ys: Sequence[float], **style: Any) -> None:
+    """Draw a line or a mark; the limits are set, so that nothing need be reckoned from it as `plot` would."""
+    axes.add_artist(Line2D(xs, ys, **style))
+
+
 def _span(axes: Axes) -> float:
     return float(axes.get_window_extent().width)
 
@@ -330,7 +338,8 @@ def _scale(axes: Axes, way: str, axis: Axis, limits: tuple[float, float], canvas
     line = axes.xaxis if way == "x" else axes.yaxis
     line.label.set(color=TOKENS["muted"])
     line.labelpad = 8 if way == "x" else 4
-    places = ticks(*limits, log=axis.log, most=canvas.ticks)
+    asked = axis.places[:: math.ceil(len(axis.places) / canvas.ticks) or 1]
+    places = list(asked) or ticks(*limits, log=axis.log, most=canvas.ticks)
     line.set_minor_locator(NullLocator())
     line.set_major_locator(FixedLocator(places))
     line.set_major_formatter(FixedFormatter([_tick(place) for place in places]))

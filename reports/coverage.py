@@ -25,7 +25,7 @@ _INSIDE = re.compile(r"(?!.*(?:^|/)\.\.?(?:/|$))[A-Za-z0-9_][A-Za-z0-9_.@+ =-]*(
 
 
 def coverage(fields: Sequence[Field], logs: Mapping[str, str]) -> Coverage:
-    """Return the coverage of a run. ``logs`` maps a cell id to its log's path, relative to the report."""
+    """Return the coverage. ``logs`` maps a ``log_key`` to the path of a log, relative to the report."""
     pairs = [pair for field in fields for pair in field]
     return Coverage(
         summary=_summary([row for _, row in pairs]),
@@ -93,7 +93,7 @@ def _incidents(name: RowName, row: Row, logs: Mapping[str, str]) -> list[Inciden
 
 
 def _incident(name: RowName, row: Row, outcome: Outcome, scenarios: list[str], logs: Mapping[str, str]) -> Incident:
-    paths = dict.fromkeys(logs.get(row.cell_ids.get(scenario, ""), "") for scenario in scenarios)
+    paths = dict.fromkeys(logs.get(log_key(row.run_id, row.cell_ids.get(scenario, "")), "") for scenario in scenarios)
     state, tone, where, reason, hint = _told(outcome)
     return Incident(
         rows=(name.index,),
@@ -128,6 +128,11 @@ def _told(outcome: Outcome) -> tuple[str, str, str, str, str]:
         return "failed", "bad", f"{outcome.stage.value}: {outcome.kind}", outcome.message, outcome.hint
     assert isinstance(outcome, Skipped), "what completed is no incident"
     return "skipped", "quiet", "", outcome.reason, outcome.hint
+
+
+def log_key(run_id: str, cell_id: str) -> str:
+    """Return what the log of a cell is looked up by: the cell, where there is one run alone."""
+    return f"{run_id}/{cell_id}" if run_id else cell_id
 
 
 def inside(path: str) -> bool:

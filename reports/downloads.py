@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def downloads(run_id: str, rows: Sequence[Row]) -> Downloads:
     """Return the downloads of a run."""
-    compact = json.dumps(json.loads(table.to_json(rows)), ensure_ascii=False, separators=(",", ":"))
+    compact = json.dumps(table.records(rows), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Downloads(_stem(run_id), table.to_csv(rows), compact)
 
 

@@ -45,11 +45,15 @@ def soaks(field: Field) -> Iterator[Panel]:
         )
         lines = tuple(Line(name.index, _soak_values(soak)) for name, soak in pairs)
         table = Table(f"t-soak-{anchor}", f"{title}, {field.workload}", columns, lines)
-        drawn = pairs[:CURVES]
+        watched = [(name, soak) for name, soak in pairs if soak.series]
+        drawn = watched[:CURVES]
         notes = ["Every stream at work without a pause. One launch: its interval is over time, not over launches."]
-        if len(drawn) < len(pairs):
-            notes.append(f"The {len(drawn)} fastest of {len(pairs)} rows are drawn.")
-        yield Panel(field.workload, (_soak_chart(anchor, drawn),), (table,), tuple(notes), title)
+        if len(watched) < len(pairs):
+            notes.append(f"The course over time of {counted(len(pairs) - len(watched), 'row')} is not on record.")
+        if len(drawn) < len(watched):
+            notes.append(f"The {len(drawn)} fastest of {len(watched)} rows are drawn.")
+        charts = (_soak_chart(anchor, drawn),) if drawn else ()
+        yield Panel(field.workload, charts, (table,), tuple(notes), title)
 
 
 def _soak_values(soak: Soak) -> tuple[Value, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.vocabulary import State, Unknowable
 from reports import techniques, units
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from results.techniques import Effect
 
 _NOT_TOLD = "not told"
+_TABLED = frozenset({"MACs by device", "MACs by precision", "threads", "streams"})
+"""What the table above the particulars has, where it was told."""
 _LEAD = (
     "Read back from each runtime, not taken from the suite. A row is a precision only where at least 90 % of its "
     "multiply-accumulates ran at it, on the device asked for."
@@ -180,7 +182,6 @@ def _artifact(row: Row) -> list[tuple[str, str]]:
     size = units.sizes([artifact.size_bytes]).quantity(artifact.size_bytes)
     facts = [
         ("artifact", f"{artifact.format}, {artifact.precision}, {size}, sha256 {artifact.content_hash[:16]}"),
-        ("exporters", " → ".join(artifact.route)),
         ("exporter versions", _mapping(artifact.versions)),
     ]
     if artifact.export_ns:
@@ -189,10 +190,11 @@ def _artifact(row: Row) -> list[tuple[str, str]]:
 
 
 def _execution(row: Row) -> list[tuple[str, str]]:
+    """Return what the runtime told of itself beyond the tables, and once for each reason what it did not tell."""
     execution = row.execution
     if execution is None:
         return []
-    told = (
+    told: tuple[tuple[str, Mapping[str, Any] | int | Unknowable], ...] = (
         ("nodes by device", execution.nodes_by_device),
         ("MACs by device", execution.macs_by_device),
         ("nodes by precision", execution.nodes_by_precision),
@@ -203,17 +205,19 @@ def _execution(row: Row) -> list[tuple[str, str]]:
         ("operators executed", execution.operators),
     )
     facts = [("device", execution.device)]
+    untold: dict[str, list[str]] = {}
     for key, value in told:
         if isinstance(value, Unknowable):
-            facts.append((key, f"not told: {value.reason}"))
+            untold.setdefault(value.reason, []).append(key)
+        elif key in _TABLED:
+            continue
         elif isinstance(value, int):
             facts.append((key, str(value)))
         elif key.startswith("operators"):
-            facts.append((key, ", ".join(techniques.ranked_kinds(value))))  # type: ignore[arg-type]  # counts
-        elif key.startswith("MACs"):
-            facts.append((key, share_text(value)))
+            facts.append((key, ", ".join(techniques.ranked_kinds(value))))
         else:
             facts.append((key, _mapping(value)))
+    facts += [(", ".join(keys), f"not told: {reason}") for reason, keys in untold.items()]
     if execution.inputs or execution.outputs:
         ends = (", ".join(map(_tensor, specs)) or "not told" for specs in (execution.inputs, execution.outputs))
         facts.append(("boundary as read back", " → ".join(ends)))

@@ -50,18 +50,19 @@ class Field:
 
     @property
     def baseline(self) -> str | None:
-        """The FP32 row that the verdict compares with: like the leader in device and batch, where there is one.
+        """The FP32 row that the verdict compares with: like the leader in machine, device and batch, if there is one.
 
         Among those, the row that accuracy is measured against, else one in the source framework's own format.
         """
-        leader = self.rows[self.standing.best[0]].cell if self.standing.best else None
+        leader = self.rows[self.standing.best[0]] if self.standing.best else None
 
-        def distance(variant: str) -> tuple[bool, bool, bool, bool, str]:
+        def distance(variant: str) -> tuple[bool, bool, bool, bool, bool, str]:
             row = self.rows[variant]
-            unlike = leader is not None and (row.cell.device, row.cell.batch) != (leader.device, leader.batch)
+            unlike = leader is not None and (row.cell.device, row.cell.batch) != (leader.cell.device, leader.cell.batch)
+            elsewhere = leader is not None and row.machine != leader.machine
             reference = row.accuracy is not None and row.accuracy.verdict == "reference"
             source = row.artifact is not None and row.artifact.format in (FORMAT_TORCH_EXPORT, FORMAT_TORCH_MODULE)
-            return unlike, not row.ranked, not reference, not source, self.label(variant)
+            return elsewhere, unlike, not row.ranked, not reference, not source, self.label(variant)
 
         measured = [key for key, row in self.rows.items() if row.latency and row.cell.precision is Precision.FP32]
         return min(measured, key=distance, default=None)

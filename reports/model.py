@@ -14,6 +14,7 @@ class Tag:
     text: str
     tone: str = "plain"
     detail: str = ""
+    target: str = ""  # id of the part of the page that tells more
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class RowName:
     state: str  # completed | partial | failed | skipped | set aside
     doubted: bool = False  # drawn hollow: unranked, noisy, unsteady or drifting
     tags: tuple[Tag, ...] = ()
+    machine: str = ""  # label, where rows of several machines stand together; the facet and attribute "machine"
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,16 @@ class Table:
     lines: tuple[Line, ...]
 
 
+@dataclass(frozen=True)
+class Sheet:
+    """Values in columns about no row in particular; the first value of a line is its head."""
+
+    id: str
+    caption: str
+    columns: tuple[Column, ...]
+    lines: tuple[tuple[Value, ...], ...]
+
+
 # --- charts: numbers are in the unit of their axis ---------------------------------------------------------------
 
 
@@ -82,6 +94,7 @@ class Axis:
 
     title: str  # with its unit
     log: bool = False
+    places: tuple[float, ...] = ()  # of the ticks, where the values themselves are few; none: round numbers
 
 
 @dataclass(frozen=True)
@@ -256,6 +269,7 @@ class Verdict:
     leaders: tuple[int, ...]
     figures: tuple[Figure, ...]
     sentences: tuple[str, ...]
+    table: Table | None = None  # the rows at a glance
 
 
 @dataclass(frozen=True)
@@ -267,6 +281,8 @@ class Panel:
     tables: tuple[Table, ...] = ()
     notes: tuple[str, ...] = ()
     title: str = ""
+    card: Verdict | None = None  # what the panel comes to, in words and large numbers
+    sheets: tuple[Sheet, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -312,6 +328,7 @@ class Incident:
     reason: str
     hint: str
     logs: tuple[str, ...] = ()
+    more: int = 0  # rows beside those that are named
 
 
 @dataclass(frozen=True)
@@ -322,6 +339,7 @@ class Coverage:
     matrices: tuple[Matrix, ...]
     incidents: tuple[Incident, ...]
     findings: tuple[Incident, ...]
+    sheets: tuple[tuple[str, Sheet], ...] = ()  # by workload, in place of matrices that would be too large
 
 
 @dataclass(frozen=True)
@@ -370,4 +388,6 @@ class View:
     method: Method
     downloads: Downloads
     facets: tuple[tuple[str, str, tuple[str, ...]], ...] = field(default=())  # (key, label, values)
+    answer: Section | None = None  # the recommendation, before everything else, where one was asked for
+    machines: tuple[Sheet, ...] = ()  # runs and machines side by side, where there are several
     notes: tuple[Tag, ...] = ()  # on the whole run: a word, and its sentence as the detail

@@ -1,4 +1,4 @@
-"""What each row is called and how it is drawn: shortest unambiguous label, colour by engine, marker by precision."""
+"""What each row is called and how it is drawn: label, colour by engine and machine, marker by precision."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from results.row import Row, Standing
 
 SERIES = 10
-"""Colours in the palette; an eleventh engine repeats the first, and its label tells them apart."""
+"""Colours in the palette; an eleventh engine or machine repeats the first, and its label tells them apart."""
 
 _SHAPES = {"fp32": "circle", "fp16": "square", "bf16": "diamond", "int8": "triangle"}
+_LONGEST = 60  # characters of a label
+_ALIAS = 32  # characters of what a label calls a machine
 _DOUBTS = frozenset({"noisy", "unsteady"})
 TAGS = {
     "fell-back": Tag("fell back", "bad"),
@@ -74,25 +76,27 @@ def ordered(rows: Sequence[Row], standings: Sequence[Standing]) -> list[Row]:
 
 def named(rows: Sequence[Row], standings: Sequence[Standing]) -> tuple[RowName, ...]:
     """Return a name for each of ``rows``, in their order, indexed by it."""
-    workloads = [standing_of(rows, standings)[row.variant_id].workload for row in rows]
-    engines = sorted({row.cell.engine for row in rows})
-    series = {engine: index % SERIES for index, engine in enumerate(engines)}
+    belongs = standing_of(rows, standings)
+    workloads = [belongs[row.variant_id].workload for row in rows]
+    drawn_alike = sorted({(row.cell.engine, row.machine) for row in rows})
+    series = {alike: index % SERIES for index, alike in enumerate(drawn_alike)}
     labels = _labels(rows, workloads)
     return tuple(
         RowName(
             index=index,
             variant_id=row.variant_id,
             workload=workloads[index],
-            label=clamp(labels[index], 60),
+            label=labels[index],
             full=clamp(row.label, 400),
             engine=row.cell.engine,
             precision=str(row.cell.precision),
             device=row.cell.device,
-            series=series[row.cell.engine],
+            series=series[row.cell.engine, row.machine],
             shape=_SHAPES.get(str(row.cell.precision), "plus"),
             state=state(row),
             doubted=doubted(row),
             tags=tuple(_tag(finding) for finding in row.findings),
+            machine=row.machine,
         )
         for index, row in enumerate(rows)
     )
@@ -121,18 +125,42 @@ def _tag(finding: Finding) -> Tag:
 
 
 def _labels(rows: Sequence[Row], workloads: Sequence[str]) -> list[str]:
+    """Return labels that are unique within their workload, also where they are cut."""
     members = defaultdict(list)
     for index, workload in enumerate(workloads):
         members[workload].append(index)
+    aliases = _aliases(sorted({row.machine for row in rows}))
     labels = [""] * len(rows)
     for indices in members.values():
         varying = [tell for tell in _DISTINCTIONS if len({tell(rows[index].cell) for index in indices}) > 1]
+        several = len({rows[index].machine for index in indices}) > 1
         for index in indices:
             cell = rows[index].cell
             words = [cell.engine, str(cell.precision), *(tell(cell) for tell in varying)]
-            labels[index] = " ".join(word for word in words if word)
+            if several:
+                words.append(f"on {aliases[rows[index].machine]}")
+            labels[index] = clamp(" ".join(word for word in words if word), _LONGEST)
         twice = {label for label, times in Counter(labels[index] for index in indices).items() if times > 1}
         for index in indices:
             if labels[index] in twice:
-                labels[index] = f"{labels[index]} #{rows[index].variant_id[:6]}"
+                told = f" #{_short_id(rows[index].variant_id)}"
+                labels[index] = clamp(labels[index], _LONGEST - len(told)) + told
     return labels
+
+
+def _short_id(variant_id: str) -> str:
+    """Return the beginning of an id, and of the machine's that may follow it."""
+    variant, _, machine = variant_id.partition("-")
+    return f"{variant[:6]}-{machine[:4]}" if machine else variant[:6]
+
+
+def _aliases(machines: Sequence[str]) -> dict[str, str]:
+    """Return a short word for each machine: its processor, where no other has the same, else more of its label."""
+    processors = [machine.split(", ", 1)[0] for machine in machines]
+    words = processors if len(set(processors)) == len(machines) else machines
+    short = [clamp(word, _ALIAS) for word in words]
+    times = Counter(short)
+    return {
+        machine: word if times[word] == 1 else f"{word} ({place})"
+        for place, (machine, word) in enumerate(zip(machines, short, strict=True), start=1)
+    }

@@ -32,24 +32,38 @@ TOKENS = {
 }
 _COLOURS = {colour: f"var(--{token})" for token, colour in TOKENS.items()}
 _COLOUR = re.compile(r"#[0-9a-f]{6}\b")
-_NUMBER = re.compile(r"-?\d+\.\d{3,}")
+_NUMBER = re.compile(r"-?\d+\.\d{2,}")
+_SEGMENT = re.compile(r"([MLCQZz])([^MLCQZz]*)")
+_REFERENCE = re.compile(r"url\(#([^)]+)\)")
 _FONT = re.compile(r"(?:(\w+)\s+)?([\d.]+px)\s")
 _SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 
 
 @dataclass
 class Styles:
-    """Style declarations of all figures of a page, each once, as classes: inline styles need a laxer page policy."""
+    """What the figures of a page share, each once: style declarations, as classes, and the outlines of their marks.
+
+    Inline styles would need a laxer policy of the page.
+    """
 
     _names: dict[str, str] = field(default_factory=dict)
+    _shapes: dict[str, str] = field(default_factory=dict)
 
     def name(self, declarations: str) -> str:
         """Return the class that stands for ``declarations``."""
         return self._names.setdefault(declarations, f"z{len(self._names)}")
 
+    def shape(self, outline: str) -> str:
+        """Return the id of an outline."""
+        return self._shapes.setdefault(outline, f"g{len(self._shapes)}")
+
     def css(self) -> str:
         """Return the rules."""
         return "\n".join(f".{name}{{{declarations}}}" for declarations, name in self._names.items())
+
+    def shapes(self) -> str:
+        """Return the outlines as elements for one ``svg`` of the page."""
+        return "\n".join(f'<path id="{name}" d="{outline}"/>' for outline, name in self._shapes.items())
 
 
 def settings(key: str) -> dict[Any, Any]:
@@ -72,6 +86,8 @@ def inline(figure: Figure, key: str, tips: Mapping[int, str], styles: Styles) ->
     _strip(root)
     parents = {child: parent for parent in root.iter() for child in parent}
     _gather(root, parents, tips)
+    _share(root, styles)
+    _unclip(root)
     _rename(root, key)
     for element in root.iter():
         _restyle(element, styles)
@@ -133,20 +149,41 @@ def _gather(root: ET.Element, parents: Mapping[ET.Element, ET.Element], tips: Ma
         groups[index].append(element)
 
 
+def _share(root: ET.Element, styles: Styles) -> None:
+    """Put the outlines of marks among those that the page has once, and their styles on what is drawn with them."""
+    for parent in [element for element in root.iter() if element.find(f"{_SVG}defs") is not None]:
+        for defs in parent.findall(f"{_SVG}defs"):
+            for path in defs.findall(f"{_SVG}path"):
+                drawn = [use for use in root.iter(f"{_SVG}use") if use.get(f"{_XLINK}href") == f"#{path.get('id')}"]
+                shape = styles.shape(outline(path.get("d", ""), places=2))
+                for use in drawn:
+                    del use.attrib[f"{_XLINK}href"]
+                    use.set("href", f"#{shape}")
+                    use.set("style", "; ".join(filter(None, (path.get("style"), use.get("style")))))
+                defs.remove(path)
+
+
+def _unclip(root: ET.Element) -> None:
+    """Let the lines of the grid be: they end where the plane does."""
+    for element in root.iter():
+        if TOKENS["grid"] in element.get("style", ""):
+            element.attrib.pop("clip-path", None)
+
+
 def _rename(root: ET.Element, key: str) -> None:
-    """Prefix the ids that something refers to, and drop the others."""
+    """Give what something refers to a short id that begins with ``key``, and take it from all else."""
     text = ET.tostring(root, encoding="unicode")
-    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
+    used = {name: f"{key}-{place}" for place, name in enumerate(dict.fromkeys(_REFERENCE.findall(text)))}
+    for parent in root.iter():
+        for child in [each for each in parent if each.tag == f"{_SVG}clipPath" and each.get("id") not in used]:
+            parent.remove(child)
     for element in root.iter():
         name = element.attrib.pop("id", None)
         if name in used:
-            element.set("id", f"{key}-{name}")
-        link = element.attrib.pop(f"{_XLINK}href", None)
-        if link:
-            element.set("href", f"#{key}-{link[1:]}")
+            element.set("id", used[name])
         clip = element.get("clip-path")
         if clip:
-            element.set("clip-path", f"url(#{key}-{clip[5:]}")
+            element.set("clip-path", f"url(#{used[clip[5:-1]]})")
 
 
 def _flatten(element: ET.Element) -> None:
@@ -160,12 +197,37 @@ def _flatten(element: ET.Element) -> None:
     element[:] = children
 
 
+def outline(path: str, places: int = 1) -> str:
+    """Return the ``d`` of a path in few characters: ``places`` decimals, straight steps as ``h`` and ``v``."""
+    parts, x, y = [], 0.0, 0.0
+    for command, rest in _SEGMENT.findall(path):
+        numbers = [round(float(word), places) + 0.0 for word in rest.split()]
+        if command != "L":
+            parts.append(command + " ".join(_short(number, places) for number in numbers))
+        else:
+            across, down = round(numbers[0] - x, places), round(numbers[1] - y, places)
+            if across and down:
+                parts.append(f"l{_short(across, places)} {_short(down, places)}")
+            elif across or down:
+                parts.append(f"h{_short(across, places)}" if across else f"v{_short(down, places)}")
+        if numbers:
+            x, y = numbers[-2:]
+    return "".join(parts)
+
+
+def _short(number: float, places: int = 1) -> str:
+    text = f"{number:.{places}f}".rstrip("0").rstrip(".") if places else f"{number:.0f}"
+    return "0" if text == "-0" else text
+
+
 def _restyle(element: ET.Element, styles: Styles) -> None:
-    for attribute in ("d", "x", "y", "width", "height", "transform"):
+    for attribute in ("x", "y", "width", "height", "transform"):
         value = element.get(attribute)
         if value:
-            rounded = _NUMBER.sub(lambda match: f"{float(match.group()):.2f}".rstrip("0").rstrip("."), value)
+            rounded = _NUMBER.sub(lambda match: _short(float(match.group())), value)
             element.set(attribute, " ".join(rounded.split()))
+    if "d" in element.attrib:
+        element.set("d", outline(element.attrib["d"]))
     if element.get("transform", "").startswith("rotate(-0 "):
         del element.attrib["transform"]
     declared = element.attrib.pop("style", None)
@@ -180,5 +242,5 @@ def _restyle(element: ET.Element, styles: Styles) -> None:
                 kept.append(f"font-size:{match[2]}")
         elif name and name != "font-family":
             kept.append(f"{name}:{_COLOUR.sub(lambda match: _COLOURS.get(match.group(), match.group()), value)}")
-    names = [element.get("class", ""), styles.name(";".join(kept))]
+    names = [element.get("class", ""), styles.name(";".join(dict.fromkeys(kept)))]
     element.set("class", " ".join(name for name in names if name))

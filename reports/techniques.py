@@ -118,7 +118,8 @@ def _kinds(counts: Mapping[str, int] | Unknowable | None) -> Value:
         return Value("not told", tone="quiet")
     told = ranked_kinds(counts)
     more = f"and {counted(len(told) - _KINDS, 'more kind')}" if len(told) > _KINDS else ""
-    return Value(", ".join(told[:_KINDS]) or units.MISSING, ", ".join(told) or None, more)
+    shown = ", ".join(told[:_KINDS])
+    return Value(shown or units.MISSING, shown or None, more)
 
 
 def ranked_kinds(counts: Mapping[str, int]) -> list[str]:

@@ -6,13 +6,29 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from results.numbers import MISSING, decimals, fixed, significant
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from results.driven import Share
     from results.row import Interval
 
-MISSING = "—"
+__all__ = [
+    "MISSING",
+    "PLAIN",
+    "Scale",
+    "change_in_points",
+    "decimals",
+    "duration",
+    "durations",
+    "fixed",
+    "percent",
+    "ratio",
+    "signed",
+    "significant",
+    "sizes",
+]
 
 
 @dataclass(frozen=True)
@@ -66,29 +82,6 @@ def sizes(values_bytes: Iterable[float | None]) -> Scale:
 def duration(value_ns: float | None) -> str:
     """Return one duration in the unit that suits it best."""
     return durations([value_ns]).quantity(value_ns)
-
-
-def significant(value: float, digits: int = 3) -> str:
-    """Return ``value`` rounded to ``digits`` significant digits, never in scientific form; whole digits are kept."""
-    return fixed(value, decimals(value, digits))
-
-
-def decimals(value: float, digits: int = 3) -> int:
-    """Return how many decimals give ``value`` that many significant digits."""
-    if value == 0 or not math.isfinite(value):
-        return 0
-    exponent = int(f"{abs(value):.{digits - 1}e}".split("e")[1])
-    return max(0, digits - 1 - exponent)
-
-
-def fixed(value: float, places: int, *, signed: bool = False) -> str:
-    """Return ``value`` with ``places`` decimals, thousands separated, with a true minus and no negative zero."""
-    if not math.isfinite(value):
-        return "∞" if value > 0 else "−∞" if value < 0 else MISSING
-    text = f"{value:{'+' if signed else ''},.{places}f}"
-    if not text.strip("+-0.,"):
-        return text.lstrip("+-")
-    return text.replace("-", "−")
 
 
 def ratio(interval: Interval | None) -> str:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from harness.vocabulary import Completed, Failed, Skipped
 from reports import units
+from reports.glance import TONES, glance
+from reports.large import LEADING, led
 from reports.model import Figure, Tag, Verdict
 from reports.names import TAGS
 from reports.text import clamp, counted, listed
@@ -17,19 +19,23 @@ if TYPE_CHECKING:
     from reports.field import Field
     from results.row import Row
 
-TONES = {"passes": "good", "fails": "bad", "undecided": "warn"}
-"""How an accuracy verdict is coloured; every verdict is also a word."""
+__all__ = ["TONES", "caveats", "metric_name", "verdict"]
+
 _KEEPS = frozenset({"passes", "reference"})
+INCIDENTS, FINDINGS = "incidents", "findings"
+"""Ids of the parts of the page that say what did not complete, and what did with reservations."""
 _NAMED = 4
 """Rows of a tie that are named one by one; many equals are a table's business."""
+_MANY = {"fails": "missed"}
 
 
 def verdict(field: Field) -> Verdict:
     """Return the verdict on one workload."""
     standing = field.standing
     about = _about(next(iter(field.rows.values()))) if field.rows else ""
+    table = glance(led(field, LEADING))
     if not standing.best:
-        return Verdict(standing.workload, about, "Nothing can be said about speed.", (), (), _nothing(field))
+        return Verdict(standing.workload, about, "Nothing can be said about speed.", (), (), _nothing(field), table)
     best = list(standing.best)
     return Verdict(
         workload=standing.workload,
@@ -38,6 +44,7 @@ def verdict(field: Field) -> Verdict:
         leaders=tuple(field.names[variant].index for variant in best),
         figures=tuple(_figures(field)),
         sentences=tuple(_sentences(field)),
+        table=table,
     )
 
 
@@ -132,40 +139,26 @@ def _under_load(field: Field) -> list[str]:
 
 
 def _ties(field: Field) -> list[str]:
-    """Return a sentence for each tied row; of many the first, and how far the others reach."""
-    best = field.standing.best
-    if len(best) == 1:
+    """Return how far apart tied rows are on the clock; the table below the verdict has each."""
+    fastest, *others = (interval for variant in field.standing.best if (interval := field.latency(variant)))
+    if not others:
         return []
-    sentences = [_tied(field, variant) for variant in best[:_NAMED]]
-    slowest = field.latency(best[-1])
-    if len(best) > _NAMED and slowest is not None:
-        sentences.append(f"{len(best) - _NAMED} more, up to {units.duration(slowest.estimate)}.")
-    return sentences
+    scale = units.durations([fastest.estimate, others[-1].estimate])
+    return [f"Their medians lie from {scale.quantity(fastest.estimate)} to {scale.quantity(others[-1].estimate)}."]
 
 
 def _accuracies(field: Field) -> list[str]:
-    """Return a sentence on the accuracy of each leading row; what was not measured of several is said once."""
+    """Return a sentence on the accuracy of each leading row; of many, how many keep it."""
     best = field.standing.best
-    unknown = [variant for variant in best if field.rows[variant].accuracy is None]
-    known = [variant for variant in best if variant not in unknown]
-    sentences = [_accuracy_sentence(field, variant) for variant in known[:_NAMED]]
-    if len(known) > _NAMED:
-        sentences.append(f"The accuracy of the other {len(known) - _NAMED} is in the next section.")
-    if len(unknown) > 1:
-        sentences.append(
-            f"The accuracy of {len(unknown)} of them was not measured: speed alone is no reason to choose."
-        )
-    else:
-        sentences += [_accuracy_sentence(field, variant) for variant in unknown]
-    return sentences
-
-
-def _tied(field: Field, variant: str) -> str:
-    interval = field.latency(variant)
-    assert interval is not None, "a ranked row has a latency"
-    scale = units.durations([interval.estimate])
-    bounds = scale.bounds(interval)
-    return f"{field.label(variant)}: {scale.quantity(interval.estimate)}{f' {bounds}' if bounds else ''}."
+    if len(best) <= _NAMED:
+        return [_accuracy_sentence(field, variant) for variant in best]
+    verdicts = Counter(accuracy.verdict if (accuracy := field.rows[variant].accuracy) else "" for variant in best)
+    kept = sum(verdicts.pop(verdict, 0) for verdict in _KEEPS)
+    unknown = verdicts.pop("", 0) + verdicts.pop("not measured", 0)
+    told = [f"{kept} kept"] if kept else []
+    told += [f"{count} {_MANY.get(verdict, verdict)}" for verdict, count in sorted(verdicts.items())]
+    told += [f"{unknown} not measured, and speed alone is no reason to choose"] if unknown else []
+    return [f"The accuracy target by these {len(best)} rows: {', '.join(told)}."]
 
 
 def _speed_sentence(field: Field) -> str:
@@ -274,11 +267,17 @@ def caveats(rows: Sequence[Row]) -> tuple[Tag, ...]:
     failed = sum(isinstance(outcome, Failed) for outcome in outcomes)
     skipped = sum(isinstance(outcome, Skipped) for outcome in outcomes)
     completed = sum(isinstance(outcome, Completed) for outcome in outcomes)
-    tags = [Tag(f"{completed:,} of {counted(len(outcomes), 'cell')} completed", "good" if completed else "bad")]
+    tags = [
+        Tag(
+            f"{completed:,} of {counted(len(outcomes), 'cell')} completed",
+            "good" if completed else "bad",
+            target="coverage",
+        )
+    ]
     if failed:
-        tags.append(Tag(f"{failed:,} failed", "bad"))
+        tags.append(Tag(f"{failed:,} failed", "bad", target=INCIDENTS))
     if skipped:
-        tags.append(Tag(f"{skipped:,} skipped", "plain"))
+        tags.append(Tag(f"{skipped:,} skipped", "plain", target=INCIDENTS))
     kinds = Counter(kind for row in rows for kind in {finding.kind for finding in row.findings})
     words = {
         "fell-back": "fell back to another device",
@@ -293,5 +292,6 @@ def caveats(rows: Sequence[Row]) -> tuple[Tag, ...]:
     }
     for kind, phrase in words.items():
         if kinds[kind]:
-            tags.append(Tag(f"{counted(kinds[kind], 'row')} {phrase}", TAGS[kind].tone))
+            target = "coverage" if kind == "screening" else FINDINGS
+            tags.append(Tag(f"{counted(kinds[kind], 'row')} {phrase}", TAGS[kind].tone, target=target))
     return tuple(tags)

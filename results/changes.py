@@ -73,6 +73,21 @@ class Change:
     allowance: Allowance | None = None  # set: this change fails no gate today
     notes: tuple[str, ...] = ()  # such as "3 of 10 launches were noisy and left out"
 
+    @property
+    def fails(self) -> bool:
+        """Whether it fails a gate: gated, regressed and not allowed."""
+        return self.gated and self.verdict == "regressed" and self.allowance is None
+
+    @property
+    def allowed(self) -> bool:
+        """Whether it is for the worse, and suffered until a day."""
+        return self.verdict == "regressed" and self.allowance is not None
+
+    @property
+    def open(self) -> bool:
+        """Whether it is gated and nothing can be said of it."""
+        return self.gated and self.verdict == "inconclusive" and self.allowance is None
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -100,10 +115,10 @@ class Comparison:
 
     @property
     def failing(self) -> tuple[Change, ...]:
-        """What fails a gate: gated, regressed and not allowed."""
-        return tuple(c for c in self.changes if c.gated and c.verdict == "regressed" and c.allowance is None)
+        """What fails a gate."""
+        return tuple(change for change in self.changes if change.fails)
 
     @property
     def open(self) -> tuple[Change, ...]:
         """Gated changes of which nothing can be said."""
-        return tuple(c for c in self.changes if c.gated and c.verdict == "inconclusive" and c.allowance is None)
+        return tuple(change for change in self.changes if change.open)

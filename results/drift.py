@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 from results.launches import histories
 from results.row import Interval
@@ -27,8 +27,11 @@ MARGIN = 0.01
 """A smaller change is none, however certain: it moves no ranking."""
 FEWEST = 4
 """Launches below which a step cannot be told from two outliers."""
+POWER, TOLD = 0.8, 0.05
+"""That no drift is shown is said only where a step of that size half-way would be found that often."""
 _SIDE = 2  # launches on either side of a step: one alone is an outlier
 _DRAWS = 19_999
+_MOST = 10.0  # as a share: a larger step is not told apart
 _SEED = 20_250_101
 _ALIKE = 1e-9  # logarithms closer than this are equal but for rounding
 
@@ -44,6 +47,13 @@ class Drift:
     label: str = ""  # of the sentinel's cell
     p_trend: float = 1.0  # two-sided; 1 where there are too few launches
     p_step: float = 1.0
+    resolved: float | None = None
+    """The smallest step half-way that these launches show with a power of 80 %, as a share; ``None``: too few."""
+
+    @property
+    def telling(self) -> bool:
+        """Whether a drift was found, or one of 5 % would have been."""
+        return self.found or (self.resolved is not None and self.resolved <= TOLD)
 
 
 @dataclass(frozen=True)
@@ -60,8 +70,6 @@ class _Test:
 
 
 _NONE = _Test(1.0, 0.0, "")
-_TELLING = 1.2
-"""Upper bound of the change over its estimate, beyond which its interval says next to nothing."""
 
 
 def drift(points: Sequence[tuple[float, float]], label: str = "") -> Drift:
@@ -69,7 +77,9 @@ def drift(points: Sequence[tuple[float, float]], label: str = "") -> Drift:
 
     ``points``: (seconds, launch median in ns), in any order. Two tests on the logarithms, each at 1 % two-sided: a
     trend (the t test of the slope on time) and a step (the largest two-sample t over the splits, see ``_step``); what
-    either finds counts where it comes to 1 % or more. Raises ``ValueError`` for a median that is not positive.
+    either finds counts where it comes to 1 % or more. That nothing is found says something only where a step of 5 %
+    would have been, which few launches, or such that scatter, do not show. Raises ``ValueError`` for a median that is
+    not positive.
     """
     ordered = sorted(points)
     begin_s = ordered[0][0] if ordered else 0.0
@@ -83,18 +93,24 @@ def drift(points: Sequence[tuple[float, float]], label: str = "") -> Drift:
     seconds, logs = np.array([seconds for seconds, _ in shown]), np.log(medians_ns)
     still = float(np.ptp(logs)) < _ALIKE
     trend, step = (_NONE, _NONE) if still else (_trend(seconds, logs), _step(seconds, logs))
+    resolved = _resolved(len(logs), 0.0 if still else float(logs.std(ddof=1)))
     ratio = _thirds(medians_ns)
     holding = [test for test in (trend, step) if test.holds]
     if holding:
         surest = min(holding, key=lambda test: test.p)
         message = f"the machine drifted: the sentinel became {surest.words}, p = {surest.p:.2g}"
     else:
-        message = (
-            f"no drift shown in {len(shown)} launches of the sentinel over {_time(shown[-1][0])}: {_change(ratio)}"
-        )
-        if ratio is not None and (ratio.high is None or ratio.high > _TELLING * ratio.estimate):
-            message += "; a drift of that size could not have been told from their spread"
-    return Drift(bool(holding), message, ratio, shown, label, trend.p, step.p)
+        message = _unfound(len(shown), shown[-1][0], ratio, resolved)
+    return Drift(bool(holding), message, ratio, shown, label, trend.p, step.p, resolved)
+
+
+def _unfound(launches: int, seconds: float, ratio: Interval | None, resolved: float) -> str:
+    over = f"{launches} launches of the sentinel over {_time(seconds)}"
+    often = f"half-way would be found {POWER:.0%} of the time"
+    if resolved <= TOLD:
+        return f"no drift shown in {over}: {_change(ratio)}; a step of {max(resolved, MARGIN):.1%} {often}"
+    least = f"{resolved:.0%}" if resolved < _MOST else f"more than {_MOST:.0%}"
+    return f"whether the machine drifted cannot be told by {over}: {_change(ratio)}; only a step of {least} {often}"
 
 
 def drift_of(store: RunStore, known: Sequence[CellHistory] | None = None) -> Drift | None:
@@ -165,6 +181,25 @@ def _null(n: int) -> np.ndarray:
     """Return the largest |t| over the splits of ``n`` launches of a steady machine, many times, ascending."""
     drawn = np.random.default_rng((_SEED, n)).standard_normal((_DRAWS, n))
     return np.sort(_split_t(drawn).max(axis=1))
+
+
+def _resolved(launches: int, spread: float) -> float:
+    """Return the smallest step half-way that so many launches show with a power of 80 %, as a share.
+
+    ``spread``: standard deviation of their logarithms. By the largest t over the splits, of which the one half-way is
+    taken: t with a non-central distribution, its critical value that of all of them.
+    """
+    half = launches // 2
+    logarithm = _shift(launches) * spread * math.sqrt(launches / (half * (launches - half)))
+    return math.expm1(min(logarithm, math.log1p(_MOST)))
+
+
+@functools.lru_cache(maxsize=64)
+def _shift(launches: int) -> float:
+    """Return how many standard errors a step must be to be found that often."""
+    critical = float(np.quantile(_null(launches), 1 - LEVEL))
+    missed = functools.partial(stats.nct.cdf, critical, launches - 2)
+    return float(optimize.brentq(lambda shift: missed(shift) - (1 - POWER), 0.0, 4 * critical))
 
 
 def _thirds(medians_ns: np.ndarray) -> Interval | None:

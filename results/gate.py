@@ -81,8 +81,7 @@ class Gate:
     @property
     def allowed(self) -> tuple[Change, ...]:
         """Gated changes for the worse that are suffered."""
-        changes = self.comparison.changes
-        return tuple(c for c in changes if c.gated and c.verdict is Verdict.REGRESSED and c.allowance is not None)
+        return tuple(change for change in self.comparison.changes if change.gated and change.allowed)
 
     @property
     def missing(self) -> tuple[str, ...]:

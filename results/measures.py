@@ -48,7 +48,10 @@ def latency(launches: Sequence[Measured], percentiles: Sequence[float]) -> Laten
 
 
 def throughput(launches: Sequence[Measured]) -> Throughput:
-    """Return items per second over at least one launch: batch x inferences / time, while all streams were at work."""
+    """Return items per second over at least one launch: batch x inferences / time, while all streams were at work.
+
+    The latency beside it is of one batch from host to host while the other streams are at work too.
+    """
     rates = [_items_per_s(launch) for launch in launches]
     timings = [launch.record.timing for launch in launches]
     streams = next((timing.streams for timing in timings if timing is not None), 0)
@@ -57,6 +60,7 @@ def throughput(launches: Sequence[Measured]) -> Throughput:
         streams=streams or len(np.unique(launches[0].samples.stream)),
         launch_rates=tuple(rates),
         launch_indices=tuple(launch.record.launch.index for launch in launches),
+        latency=_over(launches, lambda s: s.host_to_host_ns),
     )
 
 

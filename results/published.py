@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import DataError
+from results.merged import apart
+from results.page_tables import page_tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from results.page_tables import Seen
 
 _ROWS = re.compile(r'<script type="application/json" id="rows">(.*?)</script>', re.DOTALL)
 
@@ -22,6 +27,34 @@ class Published:
 
     name: str
     rows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    seen: Mapping[str, tuple[Seen, ...]] = field(default_factory=dict)
+    """What the tables of a page show of each row, by variant id; nothing of what is no page."""
+    others: Mapping[str, int] = field(default_factory=dict)
+    """How many rows it has of each other run; see ``of_run``."""
+    instead: Mapping[str, str] = field(default_factory=dict)
+    """Which run's row stands on the page in place of this one's, by variant id; see ``of_run``."""
+
+    def of_run(self, run_id: str, machine_id: str) -> Published:
+        """Return what it says of one run, under the ids that rows have there; a row that names no run is of it."""
+        mine: dict[str, str] = {}
+        others: Counter[str] = Counter()
+        instead: dict[str, str] = {}
+        for shown, line in self.rows.items():
+            run, (own, machine) = str(line.get("run_id") or ""), apart(shown)
+            here = machine_id.startswith(machine)
+            if run not in {"", run_id}:
+                others[run] += 1
+                instead |= {own: run} if here else {}
+            else:
+                # What cannot be its row keeps its name, and is none of the run's.
+                mine[own if run and here and own not in mine else shown] = shown
+        return replace(
+            self,
+            rows={variant: {**self.rows[shown], "variant_id": variant} for variant, shown in mine.items()},
+            seen={variant: self.seen[shown] for variant, shown in mine.items() if shown in self.seen},
+            others=dict(sorted(others.items())),
+            instead=instead,
+        )
 
 
 def published(path: Path) -> Published:
@@ -36,10 +69,26 @@ def published(path: Path) -> Published:
         data = json.loads(inside[1] if inside else text, parse_constant=_refuse)
     except ValueError as error:
         raise DataError(f"{path} holds no rows of a report: {error}", hint) from error
-    lines = data.get("rows") if isinstance(data, dict) else data
-    if not isinstance(lines, list) or not all(isinstance(line, dict) and "variant_id" in line for line in lines):
+    lines = _lines(data)
+    if lines is None:
         raise DataError(f"{path} holds no rows of a report", hint)
-    return Published(path.name, {str(line["variant_id"]): line for line in lines})
+    variants = [str(line["variant_id"]) for line in lines]
+    tables = page_tables(text) if inside else {}
+    seen = {variants[row]: cells for row, cells in tables.items() if row < len(variants)}
+    return Published(path.name, dict(zip(variants, lines, strict=True)), seen)
+
+
+def _lines(data: Any) -> list[dict[str, Any]] | None:
+    """Return rows as objects, from a list of them or from lists under common columns; ``None`` where it is neither."""
+    rows = data.get("rows") if isinstance(data, dict) else data
+    columns = data.get("columns") if isinstance(data, dict) else None
+    if isinstance(columns, list) and isinstance(rows, list):
+        if not all(isinstance(row, list) and len(row) == len(columns) for row in rows):
+            return None
+        rows = [dict(zip(map(str, columns), row, strict=True)) for row in rows]
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and "variant_id" in row for row in rows):
+        return None
+    return rows
 
 
 def _refuse(word: str) -> None:

@@ -53,12 +53,13 @@ def _standing(name: str, group: Sequence[Row]) -> Standing:
 def _frontier(ordered: Sequence[Row]) -> tuple[str, ...]:
     """Return the rows, fastest first, than which no row is both faster and at least as accurate.
 
-    Rows whose accuracy was not measured by the same metric as the fastest measured one's are left out.
+    Rows whose accuracy was not measured by the same metric and on the same images as the fastest measured one's are
+    left out.
     """
-    measured = [row for row in ordered if row.accuracy is not None]
+    measured = [row for row in ordered if row.accuracy is not None and row.accuracy.primary in row.accuracy.metrics]
     frontier, highest = [], float("-inf")
     for row in measured:
-        if row.accuracy is None or measured[0].accuracy is None or row.accuracy.primary != measured[0].accuracy.primary:
+        if row.accuracy is None or _measured_by(row) != _measured_by(measured[0]):
             continue
         score = row.accuracy.metrics[row.accuracy.primary]
         if score > highest:
@@ -90,3 +91,8 @@ def _latency(row: Row) -> Latency:
     if row.latency is None:
         raise ValueError(f"{row.label} has no latency and cannot be ranked")
     return row.latency
+
+
+def _measured_by(row: Row) -> tuple[str, str | None]:
+    """Return metric and images of an accuracy: what two must share to be compared."""
+    return row.accuracy.primary if row.accuracy else "", row.cell.evaluation_hash

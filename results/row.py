@@ -63,6 +63,7 @@ class Throughput:
     streams: int
     launch_rates: tuple[float, ...] = ()
     launch_indices: tuple[int, ...] = ()  # which replicate each rate is of
+    latency: Interval | None = None  # median host→host time of a batch under this load, nanoseconds
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class Row:
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)  # by scenario name; the worst where several
     cell_ids: Mapping[str, str] = field(default_factory=dict)  # by scenario name
     latency: Latency | None = None
-    throughput: Throughput | None = None
+    throughput: Throughput | None = None  # the fastest of ``throughputs``
     cold_start: ColdStart | None = None
     memory: MemoryUse | None = None
     accuracy: AccuracyResult | None = None
@@ -140,6 +141,9 @@ class Row:
     noise: Mapping[str, NoiseReading] = field(default_factory=dict)  # the worst reading per detector
     findings: tuple[Finding, ...] = ()
     certificate: Certificate | None = None  # None: no launch completed
+    throughputs: tuple[Throughput, ...] = ()  # every number of streams that was driven, fewest first
+    machine: str = ""  # label, where rows of several machines stand together
+    run_id: str = ""  # the run that it is of, where rows of several runs do
 
     @property
     def timed(self) -> bool:

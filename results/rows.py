@@ -76,6 +76,7 @@ def _draft(store: RunStore, group: Sequence[CellHistory], label: str) -> Row:
         cell_ids={name: history.planned.cell.cell_id for name, history in cells.items()},
         latency=latency(timed.measured, timed.planned.percentiles) if timed else None,
         throughput=fastest[0] if fastest else None,
+        throughputs=tuple(sorted((rate for rate, _ in rates), key=_by_streams)),
         cold_start=cold_start(timed.completed) if timed else None,
         memory=memory_use(remembered),
         end_to_end=next((end_to_end(h.measured, h.planned.percentiles) for h in driven if _is(h, "end_to_end")), None),
@@ -91,6 +92,10 @@ def _draft(store: RunStore, group: Sequence[CellHistory], label: str) -> Row:
         versions={name: version for record in records for name, version in record.versions.items()},
         noise=worst_noise(watched.completed) if watched else {},
     )
+
+
+def _by_streams(rate: Throughput) -> tuple[int, float]:
+    return rate.streams, rate.items_per_s.estimate
 
 
 def _is(history: CellHistory, kind: str) -> bool:
@@ -119,7 +124,9 @@ def _with_accuracy(
     evaluated = {}
     for row in drafts:
         results = [record.accuracy for history in by_variant[row.variant_id] for record in history.completed]
-        last = next((accuracy for accuracy in reversed(results) if accuracy is not None), None)
+        # One without its headline metric says nothing that could be shown or compared.
+        told = [accuracy for accuracy in results if accuracy is not None and accuracy.primary in accuracy.metrics]
+        last = told[-1] if told else None
         if last is not None:
             evaluated[row.variant_id] = Evaluated(row.cell, row.label, last)
     everyone = list(evaluated.values())

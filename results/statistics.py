@@ -168,8 +168,9 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
 def not_worse_than_best(medians_ns: Mapping[str, Mapping[int, float]], level: float = 0.05) -> tuple[str, ...]:
     """Return the keys that no test tells from the fastest, fastest first.
 
-    ``medians_ns``: key → round → launch median. Each is compared with the one of the lowest geometric mean, paired by
-    round, one-sided, Holm-adjusted. What shares fewer than two rounds with the best stays in: nothing shows it slower.
+    ``medians_ns``: key → round → launch median. Each is compared with the one of the lowest geometric mean, one-sided,
+    Holm-adjusted: paired by round where they share two, else by Welch's test. What shares fewer than two rounds with
+    the best and has fewer than two launches stays in: nothing shows it slower.
     """
     means = {key: float(_logs(list(values.values())).mean()) for key, values in medians_ns.items()}
     ranked = sorted(means, key=lambda key: (means[key], key))
@@ -282,8 +283,8 @@ def _costs_from(levels: Sequence[float]) -> list[float]:
 
 
 def _p_slower(best: Mapping[int, float], other: Mapping[int, float]) -> float:
-    if len(best.keys() & other.keys()) < 2:
-        return 1.0
+    if len(best.keys() & other.keys()) < 2:  # of different runs, as ``rank.launch_ratio`` has it
+        return welch_log_ratio(list(best.values()), list(other.values())).p_above()
     return paired_log_ratio(best, other).p_above()
 
 

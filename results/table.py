@@ -26,17 +26,19 @@ _INTEGERS = {"batch", "threads", "latency_launches", "latency_iterations", "thro
 _COUNTS = ("_iterations", "_launches", "_streams", "_frames", "_missed", "_dropped", "_overruns", "_inferences")
 _WORDS = ("_outcome", "_verdict", "_status", "_name", "_counter", "_unavailable")
 _TEXTS = {
+    *("machine", "run_id"),
     *("workload", "engine", "environment", "configuration", "precision", "device", "options", "engine_version"),
     *("findings", "accuracy_metric", "accuracy_reference", "accuracy_verdict", "certificate_sha256", "variant_id"),
 }
 
 
 def frame(rows: Sequence[Row]) -> pd.DataFrame:
-    """Return one line per row, in their order; columns depend on the rows through quantiles and scenarios alone.
+    """Return one line per row, in their order; columns depend on the rows through quantiles, scenarios and runs alone.
 
     Columns have nullable types: what was not measured is ``pd.NA``, never zero and never NaN.
     """
-    table = pd.DataFrame([_line(row) for row in rows], columns=_columns(rows), dtype=object)
+    columns, lines = _lines(rows)
+    table = pd.DataFrame(lines, columns=columns, dtype=object)
     return table.astype({name: _type(name) for name in table.columns})
 
 
@@ -45,24 +47,29 @@ def to_csv(rows: Sequence[Row]) -> str:
 
     Text that a spreadsheet would take for a formula is preceded by an apostrophe (OWASP, CSV injection).
     """
+    columns, lines = _lines(rows)
     text = io.StringIO()
-    writer = csv.DictWriter(text, _columns(rows), lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: _no_formula(value) for name, value in _line(row).items()} for row in rows)
+    writer.writerows({name: _no_formula(value) for name, value in line.items()} for line in lines)
     return text.getvalue()
 
 
 def to_json(rows: Sequence[Row]) -> str:
-    """Return the table as a JSON array of objects, one per row; ``null`` where nothing was measured, never NaN.
+    """Return ``records`` as a JSON array of objects, one per row; ``null`` where nothing was measured, never NaN."""
+    return json.dumps(records(rows), ensure_ascii=False, allow_nan=False, indent=1)
+
+
+def records(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return the table as one JSON-able mapping per row, every column in each; ``None`` where nothing was measured.
 
     ``certificate``, which no flat table has room for, is what ``certificate_sha256`` is the digest of.
     """
-    columns = _columns(rows)
-    lines = [
+    columns, lines = _lines(rows)
+    return [
         {**{name: line.get(name) for name in columns}, "certificate": encode(row.certificate)}
-        for row, line in zip(rows, map(_line, rows), strict=True)
+        for row, line in zip(rows, lines, strict=True)
     ]
-    return json.dumps(lines, ensure_ascii=False, allow_nan=False, indent=1)
 
 
 def _type(column: str) -> str:
@@ -73,16 +80,18 @@ def _type(column: str) -> str:
     return "string" if column in _TEXTS or column.endswith(_WORDS) else "Float64"
 
 
-def _columns(rows: Sequence[Row]) -> list[str]:
-    """Return the columns of every line: those of the fullest, then what only others have."""
-    lines = sorted(map(_line, rows), key=len, reverse=True)
-    return list(dict.fromkeys(name for line in lines for name in line))
+def _lines(rows: Sequence[Row]) -> tuple[list[str], list[dict[str, Any]]]:
+    """Return the columns and the line of each row; columns are those of the fullest, then what only others have."""
+    lines = [_line(row) for row in rows]
+    fullest = sorted(lines, key=len, reverse=True)
+    return list(dict.fromkeys(name for line in fullest for name in line)), lines
 
 
 def _line(row: Row) -> dict[str, Any]:
     cell = row.cell
     return {
         "workload": cell.workload,
+        **{name: value for name, value in (("machine", row.machine), ("run_id", row.run_id)) if value},
         "engine": cell.engine,
         "environment": cell.environment,
         "configuration": cell.configuration,
@@ -151,7 +160,7 @@ def _accuracy(row: Row) -> dict[str, Any]:
     change = found.change if found else None
     return {
         "accuracy_metric": found.primary if found else None,
-        "accuracy": found.metrics[found.primary] if found else None,
+        "accuracy": found.metrics.get(found.primary) if found else None,
         "accuracy_images": found.images if found else None,
         "accuracy_change": change.estimate if change else None,
         "accuracy_change_low": change.low if change else None,

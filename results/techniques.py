@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -79,7 +80,10 @@ def effects(rows: Sequence[Row], known: Mapping[tuple[str, str], Setting]) -> tu
     technique. Left out are pairs of which nothing was measured on both sides, and those of which one ran elsewhere or
     at another precision than asked and the other did not: a row that did not run at INT8 tells no effect of INT8.
     """
-    plain = [row for row in rows if row.cell.configuration == DEFAULT]
+    plain: dict[tuple[object, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.cell.configuration == DEFAULT:
+            plain[_place(row.cell, row.cell.precision)].append(row)
     found = []
     for row in rows:
         cell = row.cell
@@ -100,9 +104,11 @@ def effects(rows: Sequence[Row], known: Mapping[tuple[str, str], Setting]) -> tu
     return tuple(sorted(found, key=lambda effect: order.get(effect.technique, len(order))))
 
 
-def _base(cell: Cell, precision: Precision, plain: Sequence[Row], *, any_threads: bool) -> Row | None:
+def _base(
+    cell: Cell, precision: Precision, plain: Mapping[tuple[object, ...], Sequence[Row]], *, any_threads: bool
+) -> Row | None:
     """Return the row to compare with: of the same threads where there is one."""
-    alike = [row for row in plain if row.cell.precision is precision and _place(row.cell) == _place(cell)]
+    alike = plain.get(_place(cell, precision), ())
     same = [row for row in alike if row.cell.threads == cell.threads]
     return next(iter(same or (alike if any_threads else ())), None)
 
@@ -112,8 +118,10 @@ def _astray(row: Row) -> frozenset[str]:
     return frozenset(finding.kind for finding in row.findings) & {"fell-back", "other-precision"}
 
 
-def _place(cell: Cell) -> tuple[object, ...]:
-    return cell.workload, cell.source_hash, cell.shape, cell.engine, cell.environment, cell.device, cell.batch
+def _place(cell: Cell, precision: Precision) -> tuple[object, ...]:
+    """Return what two rows have in common that differ by one setting: where they ran, and at which precision."""
+    shared = cell.workload, cell.source_hash, cell.shape, cell.engine, cell.environment, cell.device, cell.batch
+    return *shared, precision
 
 
 def _effect(technique: str, name: str, base: Row, subject: Row) -> Effect | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from harness.vocabulary import Completed, State, Unknowable, digest
 from results import recomputed, table
 from results.journal import Journal
 from results.store import JOURNAL
+from results.visible import compared, visible_differences
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -352,9 +353,17 @@ def _report(subject: Subject) -> Check:
         return _check("report", (), "no report to compare with")
     line = published.rows.get(row.variant_id)
     if line is None:
+        if row.variant_id in published.instead:
+            return _check(
+                "report", (), f"{published.name} shows that of run {published.instead[row.variant_id]} instead"
+            )
         return _check("report", [f"{published.name} has no such row"])
+    seen = published.seen.get(row.variant_id, ())
+    told = [*_report_differences(row, line), *visible_differences(row, seen)]
     untold = "" if "certificate_sha256" in line else f"{published.name} was made before rows had certificates"
-    return _check("report", (f"{published.name} {words}" for words in _report_differences(row, line)), untold)
+    found = _check("report", (f"{published.name} {words}" for words in told), untold)
+    numbers = compared(row, seen)
+    return replace(found, detail=f"{numbers} visible numbers agree") if found.state is State.OK and numbers else found
 
 
 def _report_differences(row: Row, line: Mapping[str, Any]) -> Iterator[str]:
@@ -370,11 +379,19 @@ def _report_differences(row: Row, line: Mapping[str, Any]) -> Iterator[str]:
     if not _same(line.get("latency_ms"), found_ms):
         yield f"says {line.get('latency_ms')} ms, the samples {found_ms}"
     for name, value in now.items():
+        if name == "workload" and _told_apart(line, value):
+            continue
         if name in line and name not in _COMPARED_OTHERWISE and not _same(line[name], value):
             yield f"says {name} {line[name]}, the records give {value}"
     # By their kinds alone: another version may have other words.
     kinds = dict.fromkeys(finding.kind for finding in row.findings)
     yield from (f"does not say {kind}" for kind in kinds if f"{kind}: " not in str(line.get("findings")))
+
+
+def _told_apart(line: Mapping[str, Any], workload: str) -> bool:
+    """Whether a line among those of other runs calls a workload by more than its name, see ``results.merged``."""
+    said = str(line.get("workload"))
+    return "run_id" in line and said.startswith(f"{workload} (") and said.endswith(")")
 
 
 def _same(said: object, found: object) -> bool:

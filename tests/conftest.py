@@ -24,6 +24,7 @@ sys.modules.setdefault("openvino_telemetry", None)
 
 _FACTORY = Path(__file__).parent / "results" / "factory.py"
 _WHEELS = Path(__file__).parent / "wheels.py"
+_OFFERED = Path(__file__).parent / "offered.py"
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +49,12 @@ def factory():
 def wheels():
     """The maker of wheels."""
     return _loaded(_WHEELS)
+
+
+@pytest.fixture(scope="session")
+def offered():
+    """The maker of recommendations by hand."""
+    return _loaded(_OFFERED)
 
 
 def _loaded(path: Path) -> ModuleType:

@@ -10,6 +10,8 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engines.exporters import _graph_tail
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
@@ -111,16 +113,13 @@ def in_float(data: bytes, tensors: Collection[int]) -> bytes:
 def ending(graph: Sequence[Operator]) -> tuple[list[Operator], list[Operator]]:
     """Return the last layers with weights, which lead to no other, and the operators that come after all of them."""
     maker = _makers(graph)
-    last: list[Operator] = []
-    after: list[Operator] = []
-    leading: set[int] = set()  # tensors on the way to a layer, since the graph is read from its end
-    for each in reversed(graph):
-        layer, leads = _is_layer(each, maker), not leading.isdisjoint(each.outputs)
-        if layer or leads:
-            leading.update(each.inputs)
-        if not leads and each.kind not in _GIVEN:
-            (last if layer else after).append(each)
-    return last, after
+    last, after = _graph_tail.ending(
+        graph,
+        reads=lambda each: each.inputs,
+        gives=lambda each: each.outputs,
+        is_layer=lambda each: _is_layer(each, maker),
+    )
+    return last, [each for each in after if each.kind not in _GIVEN]
 
 
 def layers(graph: Sequence[Operator]) -> list[Operator]:
@@ -134,13 +133,15 @@ def _makers(graph: Sequence[Operator]) -> dict[int, Operator]:
 
 
 def _is_layer(operator: Operator, maker: dict[int, Operator]) -> bool:
-    """Whether it has weights and is not the expectation of a softmax, as YOLO's distances to the sides of a box are."""
+    """Whether it has weights and is not the expectation of a softmax."""
     if operator.kind not in LAYERS:
         return False
-    before = maker.get(operator.inputs[0])
-    while before is not None and before.kind in _MOVING:
-        before = maker.get(before.inputs[0])
-    return before is None or before.kind != _SOFTMAX
+    source = _graph_tail.source_of(operator, lambda each: _before(each, maker), lambda each: each.kind in _MOVING)
+    return source is None or source.kind != _SOFTMAX
+
+
+def _before(operator: Operator, maker: dict[int, Operator]) -> Operator | None:
+    return maker.get(operator.inputs[0]) if operator.inputs else None
 
 
 def _root(data: bytes) -> _Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from engines.exporters import _graph_tail
 from engines.exporters._vendor import explained
 from harness.errors import ExportFailed
 
@@ -72,34 +73,36 @@ def reader(base: Any, batches: Batches) -> Any:
 
 def kept(graph: Any, chosen: Mapping[str, Any]) -> dict[str, str]:
     """Return the names of the nodes to leave in float, and why; ``chosen`` has op_types, exclude and keep_last."""
-    maker = {output: node for node in graph.node for output in node.output}
+    nodes = list(graph.node)
+    maker = {output: node for node in nodes for output in node.output if output}
     weights = {tensor.name for tensor in graph.initializer}
+    expectations = {node.name for node in nodes if node.op_type in chosen["op_types"] and _weighs_softmax(node, maker)}
+    last, _ = _graph_tail.ending(
+        nodes,
+        reads=lambda node: filter(None, node.input),  # what is left out has an empty name
+        gives=lambda node: filter(None, node.output),
+        is_layer=lambda node: node.op_type in chosen["op_types"] and node.name not in expectations,
+    )
+    ends = {node.name for node in last} if chosen["keep_last"] else set()
     found = {}
-    leading: set[str] = set()  # values on the way to a layer, since the graph is read from its end
-    for node in reversed(graph.node):
-        layer = node.op_type in chosen["op_types"]
+    for node in nodes:
         if any(re.fullmatch(pattern, node.name) for pattern in chosen["exclude"]):
             found[node.name] = "as asked"
-        elif layer and node.op_type == "MatMul" and not weights.intersection(node.input):
+        elif node.op_type in chosen["op_types"] and node.op_type == "MatMul" and not weights.intersection(node.input):
             found[node.name] = "multiplies activations"
-        elif layer and _weighs_softmax(node, maker):
-            found[node.name], layer = "weighs a softmax", False
-        elif layer and chosen["keep_last"] and leading.isdisjoint(node.output):
+        elif node.name in expectations:
+            found[node.name] = "weighs a softmax"
+        elif node.name in ends:
             found[node.name] = "last layer"
-        if layer or not leading.isdisjoint(node.output):
-            leading.update(node.input)
     return found
 
 
 def _weighs_softmax(node: Any, maker: Mapping[str, Any]) -> bool:
-    """Whether a layer is the expectation of a distribution, as YOLO's distances to the sides of a box are.
-
-    In INT8 a step of such a distance, one 255th of 16 bins at stride 32, is two pixels; the work saved is nothing.
-    """
-    before = maker.get(node.input[0])
-    while before is not None and before.op_type in {"Reshape", "Transpose"}:
-        before = maker.get(before.input[0])
-    return before is not None and before.op_type == "Softmax"
+    """Whether a layer is the expectation of a distribution."""
+    source = _graph_tail.source_of(
+        node, lambda each: maker.get(each.input[0]), lambda each: each.op_type in {"Reshape", "Transpose"}
+    )
+    return source is not None and source.op_type == "Softmax"
 
 
 def why(found: Mapping[str, str]) -> tuple[str, ...]:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from engines.exporters import _graph_tail
+
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+_MOVING = ("transpose", "permute", "view", "reshape")
 
 
 def layers(graph: Any, kinds: Collection[Any]) -> dict[Any, str]:
@@ -22,22 +26,25 @@ def ending(graph: Any, layers: Collection[Any]) -> tuple[set[Any], set[Any]]:
 
     A layer that weighs a softmax counts as none.
     """
-    last: set[Any] = set()
-    after: set[Any] = set()
-    leading: set[Any] = set()  # nodes on the way to a layer, since the graph is read from its end
-    for node in reversed(graph.nodes):
-        is_layer, leads = node in layers and not weighs_softmax(node), node in leading
-        if is_layer or leads:
-            leading.update(node.all_input_nodes)
-        # What leads nowhere asserts something of a tensor: an operator of no model.
-        if node.op == "call_function" and node.users and not leads:
-            (last if is_layer else after).add(node)
-    return last, after
+    last, after = _graph_tail.ending(
+        list(graph.nodes),
+        reads=lambda node: node.all_input_nodes,
+        gives=lambda node: (node,),
+        is_layer=lambda node: node in layers and not weighs_softmax(node),
+    )
+    return {node for node in last if _operates(node)}, {node for node in after if _operates(node)}
 
 
 def weighs_softmax(node: Any) -> bool:
-    """Whether a layer is the expectation of a distribution, as YOLO's distances to the sides of a box are."""
-    before = node.args[0]
-    while any(word in str(before.target) for word in ("transpose", "permute", "view", "reshape")):
-        before = before.args[0]
-    return "softmax" in str(before.target)
+    """Whether a layer is the expectation of a distribution."""
+    source = _graph_tail.source_of(node, lambda each: next(iter(each.all_input_nodes), None), _moves)
+    return source is not None and "softmax" in str(source.target)
+
+
+def _moves(node: Any) -> bool:
+    return any(word in str(node.target) for word in _MOVING)
+
+
+def _operates(node: Any) -> bool:
+    """Whether a node is an operator of the model: what leads nowhere asserts something of a tensor."""
+    return bool(node.op == "call_function" and node.users)

@@ -31,10 +31,11 @@ class KerasImport(Exporter):
     precisions: ClassVar[frozenset[Precision]] = frozenset({Precision.FP32})
     distributions: ClassVar[tuple[str, ...]] = ("tensorflow-cpu", "keras")
     install: ClassVar[str] = _tensorflow.INSTALL
+    defaults: ClassVar[Mapping[str, Any]] = _DEFAULTS
 
     def export(self, source: Artifact, spec: ExportSpec, destination: Path) -> Exported:
         """Load, trace and save. Raises ``EngineUnavailable``, ``ExportFailed`` or ``Unsupported``."""
-        chosen = options(self.name, spec.options, _DEFAULTS)
+        chosen = options(self.name, spec.options, self.defaults)
         tf = _tensorflow.require()
         import keras
 

@@ -50,10 +50,11 @@ class MnnInt8(Exporter):
     calibrated: ClassVar[frozenset[Precision]] = frozenset({Precision.INT8})
     distributions: ClassVar[tuple[str, ...]] = ("mnn", "pillow")
     install: ClassVar[str] = _mnn.INSTALL
+    defaults: ClassVar[Mapping[str, Any]] = _DEFAULTS
 
     def export(self, source: Artifact, spec: ExportSpec, destination: Path) -> Exported:
         """Quantise by the calibration images. Raises ``EngineUnavailable`` or ``ExportFailed``."""
-        chosen = options(self.name, spec.options, _DEFAULTS)
+        chosen = options(self.name, spec.options, self.defaults)
         if chosen["weights"] not in {"MAX_ABS", "ADMM"}:
             raise ExportFailed(f"weights cannot be {chosen['weights']!r}", "it is one of MAX_ABS, ADMM")
         batches = Batches(source, spec)

@@ -54,6 +54,7 @@ class OnnxFloat8(Exporter):
     calibrated: ClassVar[frozenset[Precision]] = frozenset({Precision.FP8})
     distributions: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "ml_dtypes")
     install: ClassVar[str] = "pip install 'inference-harness[onnx]'"
+    defaults: ClassVar[Mapping[str, Any]] = _DEFAULTS
 
     def export(self, source: Artifact, spec: ExportSpec, destination: Path) -> Exported:
         """Fold, calibrate, insert the pairs. Raises ``EngineUnavailable`` or ``ExportFailed``."""
@@ -63,7 +64,7 @@ class OnnxFloat8(Exporter):
             from onnxruntime import quantization
         except ImportError as error:
             raise EngineUnavailable(f"onnx-fp8 cannot import what it needs: {error}", self.install) from error
-        chosen = options(self.name, spec.options, _DEFAULTS)
+        chosen = options(self.name, spec.options, self.defaults)
         _check(chosen)
         batches = Batches(source, spec)
         folded = destination / "folded.onnx"

@@ -6,6 +6,7 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from engines.exporters import _graph_tail
 from engines.exporters._calibration import Batches, options
 from engines.exporters._vendor import explained
 from harness.engine import Exported, Exporter
@@ -49,6 +50,7 @@ class OpenVINOInt8(Exporter):
     calibrated: ClassVar[frozenset[Precision]] = frozenset({Precision.INT8})
     distributions: ClassVar[tuple[str, ...]] = ("openvino", "nncf")
     install: ClassVar[str] = "pip install 'inference-harness[openvino]'"
+    defaults: ClassVar[Mapping[str, Any]] = _DEFAULTS
 
     def export(self, source: Artifact, spec: ExportSpec, destination: Path) -> Exported:
         """Calibrate, quantise, correct the biases. Raises ``EngineUnavailable`` or ``ExportFailed``."""
@@ -59,7 +61,7 @@ class OpenVINOInt8(Exporter):
             import nncf  # after the other, which keeps it from reporting its use
         except ImportError as error:
             raise EngineUnavailable(f"openvino-int8 cannot import what it needs: {error}", self.install) from error
-        chosen = options(self.name, spec.options, _DEFAULTS)
+        chosen = options(self.name, spec.options, self.defaults)
         for option, words in (("preset", _PRESETS), ("overflow_fix", _OVERFLOW_FIXES)):
             if chosen[option] not in words:
                 raise ExportFailed(f"{option} cannot be {chosen[option]!r}", f"it is one of {', '.join(words)}")
@@ -96,30 +98,28 @@ class OpenVINOInt8(Exporter):
 
 def _ending(model: Any) -> tuple[set[str], set[str]]:
     """Return the names of the last layers with weights, which lead to no other, and of the operations after them."""
-    leads_to_weights: dict[str, bool] = {}
-    last: set[str] = set()
-    after: set[str] = set()
-    for node in reversed(model.get_ordered_ops()):
-        users = [target.get_node() for port in node.outputs() for target in port.get_target_inputs()]
-        name = node.get_friendly_name()
-        leads_to_weights[name] = any(_is_layer(user) or leads_to_weights[user.get_friendly_name()] for user in users)
-        if leads_to_weights[name] or node.get_type_name() in _STRUCTURE:
-            continue
-        if _is_layer(node):
-            last.add(name)
-        elif not _is_bias(node):
-            after.add(name)
-    return last, after
+    last, after = _graph_tail.ending(
+        model.get_ordered_ops(),
+        reads=lambda node: [value.get_node().get_friendly_name() for value in node.input_values()],
+        gives=lambda node: (node.get_friendly_name(),),
+        is_layer=_is_layer,
+    )
+    computed = [node for node in after if node.get_type_name() not in _STRUCTURE and not _is_bias(node)]
+    return {node.get_friendly_name() for node in last}, {node.get_friendly_name() for node in computed}
 
 
 def _is_layer(node: Any) -> bool:
     """Whether the node is a layer with weights of its own, other than the expectation of a softmax."""
     if node.get_type_name() not in _WEIGHTED:
         return False
-    before = node.input_value(0).get_node()
-    while before.get_type_name() in {"Reshape", "Transpose"}:
-        before = before.input_value(0).get_node()
-    return bool(before.get_type_name() != "Softmax")
+    source = _graph_tail.source_of(node, _before, lambda each: each.get_type_name() in {"Reshape", "Transpose"})
+    return source is None or bool(source.get_type_name() != "Softmax")
+
+
+def _before(node: Any) -> Any:
+    """Return what makes the node's first input; ``None`` for what has none."""
+    values = node.input_values()
+    return values[0].get_node() if values else None
 
 
 def _is_bias(node: Any) -> bool:

@@ -32,10 +32,11 @@ class SavedModelImport(Exporter):
     precisions: ClassVar[frozenset[Precision]] = frozenset({Precision.FP32})
     distributions: ClassVar[tuple[str, ...]] = ("tensorflow-cpu",)
     install: ClassVar[str] = _tensorflow.INSTALL
+    defaults: ClassVar[Mapping[str, Any]] = _DEFAULTS
 
     def export(self, source: Artifact, spec: ExportSpec, destination: Path) -> Exported:
         """Restore, trace and save. Raises ``EngineUnavailable``, ``DataError``, ``ExportFailed`` or ``Unsupported``."""
-        chosen = options(self.name, spec.options, _DEFAULTS)
+        chosen = options(self.name, spec.options, self.defaults)
         tf = _tensorflow.require()
         model = _restore(tf, source.path)
         signature = _signature(model.signatures, chosen["signature"], source.path.name)

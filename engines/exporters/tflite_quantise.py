@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from engines.exporters import _tflite
+from engines.exporters import _graph_tail, _tflite
 from engines.exporters._calibration import Batches, options
 from engines.exporters._vendor import explained
 from engines.litert_graph import Graph
@@ -54,7 +54,7 @@ class TFLiteFloat16(Exporter):
         quantizer = _import(self.name, "ai_edge_quantizer.quantizer")
         recipes = _import(self.name, "ai_edge_quantizer.recipe_manager")
         types = _import(self.name, "ai_edge_quantizer.qtyping")
-        options(self.name, spec.options, {})
+        options(self.name, spec.options, self.defaults)
         _float_graph(source.path)
         half = types.OpQuantizationConfig(
             weight_tensor_config=types.TensorQuantizationConfig(num_bits=16, dtype=types.TensorDataType.FLOAT),
@@ -89,13 +89,14 @@ class TFLiteInt8(Exporter):
     calibrated: ClassVar[frozenset[Precision]] = frozenset({Precision.INT8})
     distributions: ClassVar[tuple[str, ...]] = _DISTRIBUTIONS
     install: ClassVar[str] = _tflite.INSTALL
+    defaults: ClassVar[Mapping[str, Any]] = _INT8_DEFAULTS
 
     def export(self, source: Artifact, spec: ExportSpec, destination: Path) -> Exported:
         """Calibrate and quantise. Raises ``EngineUnavailable`` or ``ExportFailed``."""
         quantizer = _import(self.name, "ai_edge_quantizer.quantizer")
         recipes = _import(self.name, "ai_edge_quantizer.recipe_manager")
         types = _import(self.name, "ai_edge_quantizer.qtyping")
-        chosen = options(self.name, spec.options, _INT8_DEFAULTS)
+        chosen = options(self.name, spec.options, self.defaults)
         for option, words in (("activations", _ACTIVATIONS), ("method", _METHODS)):
             if chosen[option] not in words:
                 raise ExportFailed(f"{option} cannot be {chosen[option]!r}", f"it is one of {', '.join(words)}")
@@ -219,18 +220,23 @@ def _mean(known: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 def _kept(graph: Graph, chosen: Mapping[str, Any]) -> dict[str, list[Node]]:
     """Return the operators to leave in float, by reason."""
-    kept: dict[str, list[Node]] = {"after the last layers": [], "last layer": [], "as asked": []}
-    leading: set[int] = set()  # tensors on the way to a layer, since the graph is read from its end
-    for node in reversed(graph.nodes):
-        layer, leads = graph.is_layer(node), not leading.isdisjoint(node.outputs)
-        if any(re.fullmatch(pattern, graph.tensors[node.outputs[0]].name) for pattern in chosen["exclude"]):
-            kept["as asked"].append(node)
-        elif not leads and not layer:
-            kept["after the last layers"].append(node)
-        elif not leads and chosen["keep_last"]:
-            kept["last layer"].append(node)
-        if layer or leads:
-            leading.update(node.inputs)
+    asked = [
+        node
+        for node in graph.nodes
+        if any(re.fullmatch(pattern, graph.tensors[node.outputs[0]].name) for pattern in chosen["exclude"])
+    ]
+    last, after = _graph_tail.ending(
+        graph.nodes,
+        reads=lambda node: (tensor for tensor in node.inputs if tensor >= 0),
+        gives=lambda node: node.outputs,
+        is_layer=graph.is_layer,
+    )
+    others = {id(node) for node in asked}
+    kept = {
+        "after the last layers": [node for node in after if id(node) not in others],
+        "last layer": [node for node in last if chosen["keep_last"] and id(node) not in others],
+        "as asked": asked,
+    }
     return {reason: nodes for reason, nodes in kept.items() if nodes}
 
 

@@ -42,11 +42,12 @@ class TorchAoti(Exporter):
     bound: ClassVar[bool] = True
     distributions: ClassVar[tuple[str, ...]] = ("torch",)
     install: ClassVar[str] = _torch.INSTALL
+    defaults: ClassVar[Mapping[str, Any]] = _DEFAULTS
 
     def export(self, source: Artifact, spec: ExportSpec, destination: Path) -> Exported:
         """Write ``model.pt2``. Raises ``EngineUnavailable``, ``DataError``, ``Unsupported`` or ``ExportFailed``."""
         torch = _torch.require("torch")
-        chosen = options(self.name, spec.options, _DEFAULTS)
+        chosen = options(self.name, spec.options, self.defaults)
         if chosen["threads"] is not None:
             torch.set_num_threads(chosen["threads"])  # an exporter has its process to itself
         settings = torch_inductor.Inductor(

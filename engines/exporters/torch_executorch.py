@@ -44,6 +44,7 @@ class TorchExportToExecuTorch(Exporter):
     calibrated: ClassVar[frozenset[Precision]] = frozenset({Precision.INT8})
     distributions: ClassVar[tuple[str, ...]] = ("torch", "executorch", "torchao")
     install: ClassVar[str] = _INSTALL
+    defaults: ClassVar[Mapping[str, Any]] = _DEFAULTS
 
     def export(self, source: Artifact, spec: ExportSpec, destination: Path) -> Exported:
         """Write ``model.pte``, inputs and outputs in the source's order.
@@ -51,7 +52,7 @@ class TorchExportToExecuTorch(Exporter):
         Raises ``EngineUnavailable`` or ``ExportFailed``.
         """
         torch = _torch.require("torch", _INSTALL)
-        chosen = options(self.name, spec.options, _DEFAULTS)
+        chosen = options(self.name, spec.options, self.defaults)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch, torchao and ExecuTorch use what they deprecate
             exir = _torch.require("executorch.exir", _INSTALL)
@@ -132,15 +133,33 @@ def _kept(torch: Any, graph: Any, chosen: Mapping[str, Any]) -> dict[str, list[A
 def _sparing(base: Any, names: Collection[str]) -> Any:
     """Return XNNPACK's quantiser, here ``base``, that leaves the operators of those names alone.
 
-    Its own filter is not asked about concatenations (ExecuTorch 1.5.1, ``_annotate_cat``).
+    Its own filter is not asked about concatenations (ExecuTorch 1.5.1, ``_annotate_cat``). Of a layer with a limit
+    behind it, such as ReLU6, it quantises the answer before that is limited, by a range of which little is left; here
+    the two are quantised together, as it does with ReLU.
     """
     marks = _torch.require("torchao.quantization.pt2e.quantizer", _INSTALL)
+    aten = _torch.require("torch", _INSTALL).ops.aten
+    limits = {aten.hardtanh.default, aten.hardtanh_.default, aten.relu6.default, aten.relu6_.default}
+    layers = {aten.conv1d.default, aten.conv2d.default, aten.linear.default}
+
+    def limited(layer: Any, limit: Any, config: Any) -> None:
+        given = {layer.args[0]: config.input_activation, layer.args[1]: config.weight}
+        marked = marks.QuantizationAnnotation(input_qspec_map=given, _annotated=True)
+        layer.meta["quantization_annotation"] = marked
+        marked = marks.QuantizationAnnotation(output_qspec=config.output_activation, _annotated=True)
+        limit.meta["quantization_annotation"] = marked
 
     class Sparing(base):  # type: ignore[misc]  # only known here
         def annotate(self, model: Any) -> Any:
             for node in model.graph.nodes:
                 if node.name in names:
                     node.meta["quantization_annotation"] = marks.QuantizationAnnotation(_annotated=True)
+            for node in model.graph.nodes:
+                if node.target not in limits or {node.name, node.args[0].name}.intersection(names):
+                    continue
+                layer = node.args[0]
+                if layer.target in layers and len(layer.users) == 1:
+                    limited(layer, node, self.global_config)
             return super().annotate(model)
 
     return Sparing()

@@ -55,11 +55,12 @@ class TorchInt8(Exporter):
     calibrated: ClassVar[frozenset[Precision]] = frozenset({Precision.INT8})
     distributions: ClassVar[tuple[str, ...]] = ("torch", "torchao")
     install: ClassVar[str] = _INSTALL
+    defaults: ClassVar[Mapping[str, Any]] = _DEFAULTS
 
     def export(self, source: Artifact, spec: ExportSpec, destination: Path) -> Exported:
         """Calibrate, quantise, trace anew. Raises ``EngineUnavailable``, ``DataError`` or ``ExportFailed``."""
         torch = _torch.require("torch")
-        chosen = options(self.name, spec.options, _DEFAULTS)
+        chosen = options(self.name, spec.options, self.defaults)
         if chosen["method"] not in _METHODS:
             raise ExportFailed(f"there is no method {chosen['method']!r}", f"use one of {', '.join(_METHODS)}")
         batches = Batches(source, spec)

@@ -35,7 +35,7 @@ class TorchScript(Exporter):
     def export(self, source: Artifact, spec: ExportSpec, destination: Path) -> Exported:
         """Write ``model.torchscript``. Raises ``EngineUnavailable``, ``DataError`` or ``ExportFailed``."""
         torch = _torch.require("torch")
-        options(self.name, spec.options, {})
+        options(self.name, spec.options, self.defaults)
         program = torch_model.read_program(torch, source)
         module = program.module(check_guards=False)
         given = tuple(torch.zeros(value.shape, dtype=value.dtype) for value in program.example_inputs[0])

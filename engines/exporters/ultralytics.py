@@ -14,6 +14,8 @@ from harness.errors import DataError, ExportFailed, HarnessError
 from harness.vocabulary import FORMAT_TORCH_EXPORT, FORMAT_ULTRALYTICS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from harness.engine import Exported, ExportSpec
     from harness.vocabulary import Artifact, Format, Precision
 
@@ -38,6 +40,7 @@ class Ultralytics(Exporter):
     precisions: ClassVar[frozenset[Precision]] = _torch.PRECISIONS
     distributions: ClassVar[tuple[str, ...]] = ("torch", "ultralytics")
     install: ClassVar[str] = _INSTALL
+    defaults: ClassVar[Mapping[str, Any]] = {"head": "auto"}
 
     def export(self, source: Artifact, spec: ExportSpec, destination: Path) -> Exported:
         """Write ``model.pt2``, input ``images``.
@@ -47,7 +50,7 @@ class Ultralytics(Exporter):
         Raises ``EngineUnavailable``, ``DataError`` where the file is no Ultralytics model, or ``ExportFailed``.
         """
         _ultralytics()
-        head = options(self.name, spec.options, {"head": "auto"})["head"]
+        head = options(self.name, spec.options, self.defaults)["head"]
         if head not in _HEADS:
             raise ExportFailed(f"{self.name}: head is {head!r}", f"it is one of {', '.join(_HEADS)}")
         drawn = is_definition(source.path)

@@ -15,7 +15,7 @@ from harness.cli.ab_found import Request
 from harness.cli.ab_model import as_shape
 from harness.cli.arguments import Only, Preset, Runs, Set, overrides
 from harness.cli.compare import Margins
-from harness.cli.console import as_json, errors, say
+from harness.cli.console import as_json, errors, explain, say
 from harness.cli.exit_codes import ExitCode, worst
 from harness.cli.exports import Exports, parsed, write
 from harness.cli.progress import reporter
@@ -301,6 +301,5 @@ def _tell(store: RunStore, judged: Gate, telling: Telling, *, page: Path, code: 
 
 
 def _nothing(error: HarnessError) -> ExitCode:
-    errors.print(error.message, markup=False, highlight=False)
-    errors.print(f"  hint: {error.hint}", markup=False, highlight=False)
+    explain(error.message, error.hint)
     return ExitCode.NOTHING

@@ -19,6 +19,7 @@ from harness.cli import (
     gate,
     history,
     plan,
+    recommend,
     report,
     results,
     run,
@@ -26,7 +27,7 @@ from harness.cli import (
     take,
     verify,
 )
-from harness.cli.console import errors, say
+from harness.cli.console import errors, explain, say
 from harness.cli.exit_codes import ExitCode
 from harness.errors import HarnessError
 
@@ -50,6 +51,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("plan")(plan.plan)
 app.command("report")(report.report)
+app.command("recommend")(recommend.recommend)
 app.command("doctor")(doctor.doctor)
 app.command("rerun")(run.rerun)
 app.command("take")(take.take)
@@ -118,7 +120,4 @@ def _usage(error: Any) -> ExitCode:
 
 def _explain(kind: str, message: str, hint: str) -> None:
     errors.print(f"[bold red]{kind}:[/] ", end="")
-    errors.print(message, markup=False, highlight=False)
-    if hint:
-        errors.print("  [bold]hint:[/] ", end="")
-        errors.print(hint, markup=False, highlight=False)
+    explain(message, hint)

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from harness.cli import campaign as campaigns
 from harness.cli.arguments import Runs
-from harness.cli.console import as_json, errors, out, say
+from harness.cli.console import as_json, explain, out, say
 from harness.cli.exit_codes import ExitCode
 from harness.errors import HarnessError
 
@@ -67,8 +67,7 @@ def set_(
             as_json({"path": None, **_facts_of(made)})
         else:
             _show_refused(made)
-        errors.print(f"no cell of {run.run_id} can be a baseline", markup=False, highlight=False)
-        errors.print(f"  hint: {_UNQUIET}", markup=False, highlight=False)
+        explain(f"no cell of {run.run_id} can be a baseline", _UNQUIET)
         return ExitCode.NOTHING
     saved = save(baselines, made.snapshot, name)
     if json:

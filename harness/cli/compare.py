@@ -9,7 +9,7 @@ import typer
 
 from harness.cli import campaign as campaigns
 from harness.cli.arguments import Only, Runs
-from harness.cli.console import as_json, errors
+from harness.cli.console import as_json, explain
 from harness.cli.exit_codes import ExitCode
 from harness.cli.exports import Exports, parsed, write
 from harness.errors import HarnessError
@@ -68,8 +68,7 @@ def compare(
         rules = Rules(margins=margins, design=design_of(before, after))
         comparison = compared(before, after, rules, across_hardware=across_hardware)
     except (NoRun, ComparisonRefused, NothingToCompare) as error:
-        errors.print(error.message, markup=False, highlight=False)
-        errors.print(f"  hint: {error.hint}", markup=False, highlight=False)
+        explain(error.message, error.hint)
         return ExitCode.NOTHING
     write(exports, comparison)
     if json:

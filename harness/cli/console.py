@@ -18,6 +18,14 @@ def say(text: str) -> None:
     out.print(text, markup=False, highlight=False)
 
 
+def explain(message: str, hint: str = "") -> None:
+    """Print what stands in the way, and what to do, on the error stream; no markup in it is interpreted."""
+    errors.print(message, markup=False, highlight=False)
+    if hint:
+        errors.print("  [bold]hint:[/] ", end="")
+        errors.print(hint, markup=False, highlight=False)
+
+
 def document(text: str) -> None:
     """Print a file for other tools to the byte: in UTF-8, whatever the terminal takes."""
     raw = getattr(sys.stdout, "buffer", None)

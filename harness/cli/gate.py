@@ -10,7 +10,7 @@ import typer
 from harness.cli import campaign as campaigns
 from harness.cli.arguments import Only, Preset, Runs, Set, overrides
 from harness.cli.baseline import BASELINES, Baselines
-from harness.cli.console import errors
+from harness.cli.console import explain
 from harness.cli.exit_codes import ExitCode, worst
 from harness.cli.exports import Exports, parsed, write
 from harness.errors import HarnessError
@@ -92,8 +92,7 @@ def gate(
             asked = Asked(suite_name, tuple(overrides(assign, preset)), patterns, baseline, cap_s, baselines, runs)
             judged = measured(asked, today=today(), quiet=quiet)
     except (NoBaseline, NoRun, ComparisonRefused, NothingToCompare) as error:
-        errors.print(error.message, markup=False, highlight=False)
-        errors.print(f"  hint: {error.hint}", markup=False, highlight=False)
+        explain(error.message, error.hint)
         return ExitCode.NOTHING
     if judged is None:
         return ExitCode.INTERRUPTED

@@ -20,6 +20,7 @@ from harness.cli.arguments import Runs
 from harness.cli.console import as_json, document, errors, out, say
 from harness.cli.exit_codes import ExitCode
 from harness.errors import HarnessError
+from results.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -74,7 +75,7 @@ def index(
             }
         )
         return
-    say(f"{done.place}: {_many(done.runs, 'run', 'runs')}, {len(done.read)} read now, {len(done.dropped)} gone")
+    say(f"{done.place}: {counted(done.runs, 'run')}, {len(done.read)} read now, {len(done.dropped)} gone")
     for run_id, trouble in done.troubles.items():
         say(f"{run_id} cannot be read: {trouble}")
 
@@ -180,7 +181,7 @@ def _show_head(found: Named) -> None:
     tags = f"  tags: {', '.join(small.tags)}" if small.tags else ""
     say(f"hardware {small.hw_id}  environment {small.env_id}  harness {small.harness_version}{tags}")
     counts = Counter(cell.status for cell in small.cells)
-    say(f"{_many(len(small.cells), 'cell', 'cells')}: {_counted(dict(counts))}")
+    say(f"{counted(len(small.cells), 'cell')}: {_counted(dict(counts))}")
 
 
 def _show_cell(name: str, cell: CellState, figures: Iterable[str]) -> None:
@@ -195,7 +196,7 @@ def _show_cell(name: str, cell: CellState, figures: Iterable[str]) -> None:
 def _figure(figure: Any) -> str:
     from results.formats.amounts import bounded
 
-    launches = f", {_many(len(figure.reading.values), 'launch', 'launches')}" if figure.reading.launches else ""
+    launches = f", {counted(len(figure.reading.values), 'launch', 'launches')}" if figure.reading.launches else ""
     noisy = f", {len(figure.reading.noisy)} of them noisy" if figure.reading.noisy else ""
     what = f"{figure.quantity.title}{f' ({figure.reading.name})' if figure.reading.name else ''}"
     return f"{what}: {bounded(figure.interval, figure.quantity.unit)}{launches}{noisy}"
@@ -254,7 +255,7 @@ def _show_answer(answer: Answer) -> None:
     ]
     rows = [["" if value is None else str(_json_value(value)) for value in row] for row in answer.rows]
     _print_table(answer.columns, rows, numeric)
-    say(_many(len(answer.rows), "row", "rows"))
+    say(counted(len(answer.rows), "row"))
 
 
 @app.command("tag")
@@ -313,7 +314,3 @@ def _line(text: str) -> str:
     from results.formats.words import line
 
     return line(text)
-
-
-def _many(count: int, one: str, more: str) -> str:
-    return f"{count} {one if count == 1 else more}"

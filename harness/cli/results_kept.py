@@ -12,9 +12,10 @@ import typer
 from harness import codec
 from harness.cli import campaign as campaigns
 from harness.cli.arguments import RunName, Runs
-from harness.cli.console import as_json, errors, say
+from harness.cli.console import as_json, explain, say
 from harness.cli.exit_codes import ExitCode
 from harness.errors import HarnessError
+from results.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,8 +89,7 @@ def import_(
             for sentence in shortened(run.damage):
                 say(f"  damaged, as it was there: {sentence}")
     for _, why in refused:
-        errors.print(f"refused: {why.message}", markup=False, highlight=False)
-        errors.print(f"  hint: {why.hint}", markup=False, highlight=False)
+        explain(f"refused: {why.message}", why.hint)
     return ExitCode.USAGE if refused else ExitCode.OK
 
 
@@ -133,7 +133,7 @@ def prune(
     else:
         _show(found, going, removing=removing)
     if going and not (yes or dry_run):
-        raise HarnessError(f"nothing was removed: {_many(going)} would go", "repeat with --yes")
+        raise HarnessError(f"nothing was removed: {counted(len(going), 'run')} would go", "repeat with --yes")
 
 
 def shortened(damage: Sequence[str]) -> list[str]:
@@ -168,8 +168,4 @@ def _show(found: Sequence[Candidate], going: Sequence[Candidate], *, removing: b
         word = f"stays: {each.kept}" if each.kept else "removed" if removing else "would go"
         say(f"{each.run_id}  {made}  {each.size_bytes / 1e6:8.1f} MB  {word}")
     size = sum(each.size_bytes for each in going) / 1e6
-    say(f"{'removed' if removing else 'to remove:'} {_many(going)}, {size:.1f} MB")
-
-
-def _many(found: Sequence[Candidate]) -> str:
-    return "1 run" if len(found) == 1 else f"{len(found)} runs"
+    say(f"{'removed' if removing else 'to remove:'} {counted(len(going), 'run')}, {size:.1f} MB")

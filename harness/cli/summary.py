@@ -1,8 +1,9 @@
-"""The end of a run in the terminal: the rows, the fastest, what failed and why."""
+"""The end of a run in the terminal: the rows, the verdict, the frontier, what failed and why, what to do next."""
 
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -12,6 +13,10 @@ from harness.cli.console import out, say
 from harness.codec import encode
 from harness.vocabulary import Failed, Skipped
 from reports import units
+from reports.field import fields
+from reports.names import named, ordered
+from reports.text import clamp, counted
+from reports.verdict import verdict
 from results import table as tables
 from results.drift import drift_of
 from results.rank import standings
@@ -21,13 +26,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.vocabulary import Outcome
+    from reports.field import Field
     from results.row import AccuracyResult, Interval, Row
     from results.store import RunStore
+
+_MOST_ROWS = 40
+"""Rows of a table; the report has all."""
+_MOST_SKIPPED = 8
+"""Reasons for skipping that have a place in the one line on it."""
 
 
 def summary_data(store: RunStore, derived: Sequence[Row]) -> dict[str, Any]:
     """Return the result of a run as JSON-able data."""
-    by_id = {row.variant_id: row for row in derived}
     return {
         "run_id": store.run_id,
         "folder": str(store.folder),
@@ -35,12 +45,13 @@ def summary_data(store: RunStore, derived: Sequence[Row]) -> dict[str, Any]:
         "drift": encode(drift_of(store)),
         "standings": [
             {
-                "workload": standing.workload,
-                "best": [by_id[key].label for key in standing.best],
-                "frontier": [by_id[key].label for key in standing.frontier],
-                "screening": standing.screening,
+                "workload": group.workload,
+                "verdict": verdict(group).headline,
+                "best": [group.rows[key].label for key in group.standing.best],
+                "frontier": [group.rows[key].label for key in group.standing.frontier],
+                "screening": group.standing.screening,
             }
-            for standing in standings(derived)
+            for group in _fields(derived)
         ],
         "troubles": [
             {"row": f"{row.cell.workload} {row.label}", "scenario": scenario, "trouble": _trouble(outcome)}
@@ -53,42 +64,94 @@ def summary_data(store: RunStore, derived: Sequence[Row]) -> dict[str, Any]:
 
 
 def show(store: RunStore, derived: Sequence[Row], page: Path) -> None:
-    """Print the rows of a run, fastest first, then what failed, then where the report lies."""
-    by_id = {row.variant_id: row for row in derived}
-    for standing in standings(derived):
-        mine = [by_id[key] for key in (*standing.best, *standing.rest, *standing.excluded)]
-        if not any(row.latency or row.throughput or row.memory or row.accuracy for row in mine):
+    """Print each workload's rows and verdict, then what failed and was skipped, the report, and what to do next."""
+    groups = _fields(derived)
+    for group in groups:
+        mine = list(group.rows.values())
+        if not any(map(_measured, mine)):
             _show_findings(mine)
             continue
-        out.print(_table(standing.workload, mine))
+        out.print(_table(group.workload, mine))
+        hidden = sum(_measured(row) for row in mine) - _MOST_ROWS
+        if hidden > 0:
+            say(f"and {counted(hidden, 'slower row')} in the report")
         _show_findings(mine)
-        best = [by_id[key].label for key in standing.best]
-        if best:
-            words = "fastest measured" if standing.screening else "fastest"
-            tie = " (a tie: these launches do not tell them apart)" if len(best) > 1 else ""
-            say(f"{words}: {', '.join(best)}{tie}")
-        if standing.screening:
-            say("screening: too few launches to recommend anything; --preset default makes five")
+        _show_verdict(group)
         say("")
     _show_driven(derived)
+    _show_troubles(derived)
     watched = drift_of(store)
     if watched is not None and watched.found:
         say(f"drift: {watched.message}")
-    _show_troubles(derived)
     for damage in store.damage:
         say(f"damaged: {damage}")
+    step = _next_step(store, groups)
+    if step:
+        say(f"next, {step}")
     say(f"report: {page}")
 
 
+def _measured(row: Row) -> bool:
+    """Return whether a row has a figure of the table."""
+    return any(each is not None for each in (row.latency, row.throughput, row.memory, row.accuracy))
+
+
+def _fields(derived: Sequence[Row]) -> tuple[Field, ...]:
+    found = standings(derived)
+    sequence = ordered(derived, found)
+    return fields(sequence, named(sequence, found), found)
+
+
+def _show_verdict(group: Field) -> None:
+    """Print the answer, its figures in one line, and the rows that none beats in both latency and accuracy."""
+    answer, standing = verdict(group), group.standing
+    say(f"verdict: {answer.headline}")
+    figures = (
+        " ".join(part for part in (figure.value, figure.unit, figure.bounds, figure.label) if part)
+        for figure in answer.figures
+    )
+    if answer.figures:
+        say(f"  {'; '.join(figures)}")
+    if len(standing.frontier) > 1:
+        say(f"frontier of latency and accuracy: {', '.join(_on_frontier(group, key) for key in standing.frontier)}")
+    if standing.screening:
+        say("screening: too few launches to recommend anything; --preset default makes five")
+
+
+def _on_frontier(group: Field, variant: str) -> str:
+    latency, accuracy = group.latency(variant), group.rows[variant].accuracy
+    metric = f", {accuracy.metrics[accuracy.primary]:.3f}" if accuracy else ""
+    return f"{group.label(variant)} ({units.duration(latency.estimate if latency else None)}{metric})"
+
+
+def _next_step(store: RunStore, groups: Sequence[Field]) -> str:
+    """Return what to do from here, and the command for it; empty where nothing is to be done."""
+    rows = [row for group in groups for row in group.rows.values()]
+    for row in rows:
+        for scenario, outcome in row.outcomes.items():
+            if isinstance(outcome, Failed) and scenario in row.cell_ids:
+                return f"to see again what failed: harness rerun {store.run_id} {row.cell_ids[scenario][:12]}"
+    if any(group.standing.screening for group in groups):
+        command = store.manifest.get("command")
+        again = command if isinstance(command, str) else f"harness run {shlex.quote(store.plan.suite)}"
+        return f"for a decision: {again} --preset default"
+    if any(row.soaks for row in rows):
+        return f"with a demand of your own: harness recommend {store.run_id} --slo p99=33ms --load 8x30fps"
+    best = next((row for group in groups for row in rows if row.variant_id in group.standing.best[:1]), None)
+    if best is None or "latency" not in best.cell_ids:
+        return ""
+    return f"for the artifact of the fastest: harness take {store.run_id} {best.cell_ids['latency'][:12]} -o model"
+
+
 def _table(name: str, derived: Sequence[Row]) -> Table:
-    measured = [row for row in derived if row.latency or row.throughput or row.memory or row.accuracy]
+    measured = [row for row in derived if _measured(row)]
     shared = _shared_ending([row.label for row in measured])
     title = f"{name} ({shared})" if shared else name
     table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("row", no_wrap=True)
     for head in ("ms", "95 %", "items/s", "MB", "metric", "change, points"):
         table.add_column(head, justify="right", no_wrap=True)
-    for row in sorted(measured, key=_by_latency):
+    for row in sorted(measured, key=_by_latency)[:_MOST_ROWS]:
         latency, rate, memory = row.latency, row.throughput, row.memory
         table.add_row(
             Text(row.label.removesuffix(shared).rstrip()),
@@ -166,15 +229,23 @@ def _titled(kind: str, title: str) -> str:
 
 
 def _show_troubles(derived: Sequence[Row]) -> None:
-    told: dict[str, list[str]] = {}
+    """Print each way of failing once, with the cells that failed so; then, in one line, what was skipped."""
+    failed: dict[str, list[str]] = {}
+    skipped: dict[str, int] = {}
     for row in derived:
         for scenario, outcome in row.outcomes.items():
-            trouble = _trouble(outcome)
-            if trouble:
-                told.setdefault(trouble, []).append(f"{row.cell.workload} {row.label} {scenario}")
-    for trouble, cells in told.items():
+            if isinstance(outcome, Skipped):
+                skipped[outcome.reason] = skipped.get(outcome.reason, 0) + 1
+            elif _trouble(outcome):
+                failed.setdefault(_trouble(outcome), []).append(f"{row.cell.workload} {row.label} {scenario}")
+    for trouble, cells in failed.items():
         more = f" and {len(cells) - 3} more" if len(cells) > 3 else ""
         say(f"{trouble}\n    {', '.join(cells[:3])}{more}")
+    if skipped:
+        reasons = [f"{clamp(reason, 160)} ({counted(cells, 'cell')})" for reason, cells in skipped.items()]
+        hidden = len(reasons) - _MOST_SKIPPED
+        more = f"; and {counted(hidden, 'other reason')}, under Coverage in the report" if hidden > 0 else ""
+        say(f"skipped: {'; '.join(reasons[:_MOST_SKIPPED])}{more}")
 
 
 def _trouble(outcome: Outcome) -> str:

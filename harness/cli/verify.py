@@ -20,15 +20,17 @@ from harness.cli.console import as_json, out, say
 from harness.cli.exit_codes import ExitCode
 from harness.vocabulary import State
 from results.store import RunStore
+from results.words import counted, listed, showable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from harness.cache import Cache
     from results.published import Published
     from results.verification import Verification
 
 _PAGE = "report.html"
+_LISTED = 3
 
 
 def verify(
@@ -56,6 +58,7 @@ def verify(
     # Imported here: they bring pandas and SciPy, and `harness --help` should not wait for them.
     from results.published import published
     from results.rows import rows as derive
+    from results.sources import machine_id_of
     from results.verification import verify as check
 
     store = RunStore.open(run_name, runs)
@@ -65,14 +68,16 @@ def verify(
         chosen = {planned.cell.variant_id for planned in plan.select(store.plan, cells).cells}
         derived = tuple(row for row in derived if row.variant_id in chosen)
     page = report or store.folder / _PAGE
-    handed_out = published(page) if report is not None or page.is_file() else None
+    handed_out = None
+    if report is not None or page.is_file():
+        handed_out = published(page).of_run(store.run_id, machine_id_of(store))
     found = check(store, derived, handed_out, _cached(opened()))
     foreign = sorted(handed_out.rows.keys() - known) if handed_out else []
     wrong = [*store.damage, *(f"{page.name} has the row {name[:12]}, which is not of this run" for name in foreign)]
     if json:
         as_json(_facts(store, found, wrong, handed_out))
     else:
-        _show(store, found, wrong)
+        _show(store, found, wrong, handed_out)
     if wrong or any(verification.failed for verification in found):
         return ExitCode.CELL_FAILED
     return ExitCode.OK if found else ExitCode.NOTHING
@@ -99,6 +104,7 @@ def _facts(
     return {
         "run_id": store.run_id,
         "report": handed_out.name if handed_out else None,
+        "rows_of_other_runs": dict(handed_out.others) if handed_out else {},
         "verified": bool(found) and not wrong and not any(each.failed for each in found),
         "damage": list(wrong),
         "rows": [
@@ -114,7 +120,7 @@ def _facts(
     }
 
 
-def _show(store: RunStore, found: Sequence[Verification], wrong: Sequence[str]) -> None:
+def _show(store: RunStore, found: Sequence[Verification], wrong: Sequence[str], handed_out: Published | None) -> None:
     """Print one line per row, then every difference under the row's name, then what could not be checked."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for head in ("row", "certificate", "result"):
@@ -136,10 +142,19 @@ def _show(store: RunStore, found: Sequence[Verification], wrong: Sequence[str]) 
     ).items():
         rows = "every row" if count == len(found) > 1 else f"{count} of {len(found)} rows"
         say(f"not checked, {name}: {detail} ({rows})")
+    if handed_out is not None and handed_out.others:
+        rows = counted(sum(handed_out.others.values()), "row")
+        say(f"not of this run, and not checked: {rows} of {handed_out.name}, of {_runs(handed_out.others)}")
     for damage in wrong:
         say(f"damaged: {damage}")
     kept = len(found) - sum(bool(each.failed) for each in found)
     say(f"run {store.run_id}: {kept} of {len(found)} rows verified, {len(store.records())} records")
+
+
+def _runs(run_ids: Collection[str]) -> str:
+    shown = [showable(run_id[:40]) for run_id in list(run_ids)[:_LISTED]]
+    more = [f"{len(run_ids) - _LISTED} more"] if len(run_ids) > _LISTED else []
+    return f"{'run' if len(run_ids) == 1 else 'runs'} {listed([*shown, *more])}"
 
 
 def _name(verification: Verification) -> str:

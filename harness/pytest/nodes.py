@@ -164,11 +164,10 @@ class CellItem(pytest.Function):
         )
 
     def _judge_changes(self, result: Result) -> None:
-        gated = [change for change in result.changes if change.gated and change.allowance is None]
-        regressed = [change for change in gated if change.verdict == "regressed"]
+        regressed = [change for change in result.changes if change.fails]
         if regressed:
             pytest.fail(_lines(regressed), pytrace=False)
-        undecided = [change for change in gated if change.verdict == "inconclusive"]
+        undecided = [change for change in result.changes if change.open]
         if undecided and self.config.option.harness_strict:
             pytest.fail(_lines(undecided), pytrace=False)
         if undecided:

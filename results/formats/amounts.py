@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
+from results import numbers
+from results.numbers import MISSING, decimals, significant
 from results.quantities import Rule, quantity
 
 if TYPE_CHECKING:
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from results.quantities import Quantity
     from results.row import Interval
 
-MISSING = "—"
 INTERVAL = "Intervals hold 95 %: over launches, each a fresh process, where their number is given."
 
 _SCALES = {
@@ -39,7 +39,7 @@ def bounded(interval: Interval, unit: str) -> str:
     divisor, name = _scale(interval.estimate, unit)
     # Of nothing, the decimals are those of what it may be; there is no part of a byte.
     shown_by = interval.estimate or max(abs(interval.low), abs(interval.high))
-    places = 0 if name == "B" else _decimals(shown_by / divisor)
+    places = 0 if name == "B" else decimals(shown_by / divisor)
     shown = [fixed(value / divisor, places) for value in (interval.estimate, interval.low, interval.high)]
     return f"{shown[0]} [{shown[1]}, {shown[2]}] {name}".rstrip()
 
@@ -79,23 +79,9 @@ def unit_name(known: Quantity) -> str:
     return {"1/s": "items/s", "1": "share"}.get(known.unit, known.unit)
 
 
-def significant(value: float) -> str:
-    """Return ``value`` with three significant digits, whole digits kept, never in scientific form."""
-    return fixed(value, _decimals(value))
-
-
 def fixed(value: float, places: int, *, signed: bool = False) -> str:
-    """Return ``value`` with so many decimals, thousands separated; nothing is 0, without decimals or a sign."""
-    if value == 0:
-        return "0"
-    text = f"{value:{'+' if signed else ''},.{places}f}"
-    return text.replace("-", "−") if text.strip("+-0.,") else text.lstrip("+-")
-
-
-def _decimals(value: float) -> int:
-    if value == 0 or not math.isfinite(value):
-        return 0
-    return max(0, 2 - int(f"{abs(value):.2e}".split("e")[1]))
+    """Return ``value`` with so many decimals; nothing is 0, without decimals or a sign."""
+    return numbers.fixed(value, places, signed=signed) if value else "0"
 
 
 def _scale(value: float, unit: str) -> tuple[float, str]:

@@ -101,7 +101,7 @@ def _judged(name: str, changes: Iterable[Change]) -> list[_Case]:
 
 def _of_change(name: str, change: Change) -> _Case:
     case = _Case(name, change.quantity, _change_told(change))
-    if change.verdict is Verdict.REGRESSED and change.allowance is not None:
+    if change.allowance is not None and change.allowed:
         reason = f": {change.allowance.reason}" if change.allowance.reason else ""
         case.result, case.kind = "skipped", "allowed"
         case.message = line(f"allowed until {change.allowance.until.isoformat()}{reason}; {change.message}")

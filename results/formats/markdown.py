@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from results.changes import STATUS
 from results.comparison import Design, Verdict
-from results.formats.amounts import INTERVAL, MISSING, bounded, effect, sides
+from results.formats.amounts import INTERVAL, bounded, effect, sides
 from results.formats.figures import figures_of, named, names_of
 from results.formats.words import counted, line, listed
+from results.numbers import MISSING
 from results.quantities import quantity
 from results.snapshot import COMPLETED, FAILED, NOT_RUN, SKIPPED
 
@@ -86,7 +87,7 @@ def rows_of_figures(snapshot: Snapshot) -> list[Row]:
 
 def kind_of(change: Change) -> str:
     """Return what a change is counted as."""
-    if change.verdict is Verdict.REGRESSED and change.allowance is not None:
+    if change.allowed:
         return "regressed (allowed)"
     if change.verdict in {Verdict.REGRESSED, Verdict.INCONCLUSIVE} and not change.gated:
         return f"{change.verdict.value} (not gated)"
@@ -153,16 +154,15 @@ def _entity(match: re.Match[str]) -> str:
 
 def _of_change(change: Change, name: str) -> Row:
     kind = kind_of(change)
-    foremost = change.gated and change.verdict is Verdict.REGRESSED and change.allowance is None
-    verdict = f"**{kind}**" if foremost else kind
-    if change.allowance is not None and change.verdict is Verdict.REGRESSED:
+    verdict = f"**{kind}**" if change.fails else kind
+    if change.allowance is not None and change.allowed:
         verdict = f"regressed, allowed until {change.allowance.until.isoformat()}"
     told = [change.message] if change.quantity == STATUS or change.verdict is Verdict.INCONCLUSIVE else []
     told += [change.allowance.reason] if change.allowance is not None and change.allowance.reason else []
     title = "outcome" if change.quantity == STATUS else quantity(change.quantity).title
     before, after = sides(change)
     cells = (verdict, code(name), title, before, after, effect(change), prose("; ".join((*told, *change.notes))))
-    return Row(f"| {' | '.join(cells)} |", kind, foremost)
+    return Row(f"| {' | '.join(cells)} |", kind, change.fails)
 
 
 def _of_cell(each: Named) -> list[Row]:

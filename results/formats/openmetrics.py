@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from results.changes import STATUS
-from results.comparison import Verdict
 from results.formats.figures import figures_of, named, named_after, names_of
 from results.formats.words import line
 from results.quantities import Rule, quantity
@@ -106,8 +105,7 @@ def _of_figure(figure: Figure) -> list[tuple[_Family, float]]:
 
 
 def _of_change(change: Change) -> list[tuple[_Family, float]]:
-    fails = change.gated and change.verdict is Verdict.REGRESSED and change.allowance is None
-    found = [(_Family("harness_change_fails_gate", "", "Whether the change fails the gate."), float(fails))]
+    found = [(_Family("harness_change_fails_gate", "", "Whether the change fails the gate."), float(change.fails))]
     if change.effect is None or change.quantity == STATUS:
         return found
     if quantity(change.quantity).rule is Rule.POINTS:

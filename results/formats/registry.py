@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 from harness import registry
 from harness.errors import HarnessError
+from harness.settings import did_you_mean
 from results.formats.bencher import Bencher
 from results.formats.comma_separated import CommaSeparated
 from results.formats.comment import Comment
@@ -40,9 +40,9 @@ def named(name: str) -> Format:
         return FORMATS[name]
     others = registry.registered(GROUP)
     if name not in others:
-        close = difflib.get_close_matches(name, offered(), n=1)
-        meant = f"; did you mean {close[0]}?" if close else ""
-        raise HarnessError(f"no format is called {name!r}{meant}", f"there are {', '.join(offered())}")
+        raise HarnessError(
+            f"no format is called {name!r}{did_you_mean(name, offered())}", f"there are {', '.join(offered())}"
+        )
     made = registry.resolve(others[name].target)
     if not isinstance(made, Format):
         hint = "it has the attributes and methods of results.formats.contract.Format"

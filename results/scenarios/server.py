@@ -79,7 +79,7 @@ def server(launches: Sequence[Measured]) -> Server:
     late_starts = [lateness_ns(stretch.samples, streams, record.cell.batch, delay_ns) for stretch in stretches]
     lateness = np.concatenate([*late_starts, np.zeros(0)])
     if settings.rate is None:
-        best = _highest(tried)
+        best = list(highest_met(tried).values())
         rates = [one.rate_hz for one in best]
         carried = all(one.response.value_ns is not None for one in best)
         verdict = MEETS if len(best) == len(launches) and carried else UNDECIDED if best else MISSES
@@ -140,13 +140,13 @@ def _stretches(launch: Measured, settings: ServerSettings) -> Iterator[_Stretch]
         yield _Stretch(launch.record.launch.index, trial, samples, late)
 
 
-def _highest(tried: Sequence[RateTried]) -> list[RateTried]:
-    """Return the highest rate of each launch that kept the SLO, of those that found one."""
+def highest_met(tried: Sequence[RateTried]) -> dict[int, RateTried]:
+    """Return the highest rate of each launch that kept the SLO, by launch, of those that found one."""
     highest: dict[int, RateTried] = {}
     for one in sorted(tried, key=lambda one: one.rate_hz):
         if one.meets:
             highest[one.launch] = one
-    return list(highest.values())
+    return highest
 
 
 def _judged(late: Share, stable: Sequence[bool], q: float) -> str:

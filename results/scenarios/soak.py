@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 import ruptures
 from scipy import stats
 
-from harness.statistics import CONFIDENCE, integrated_autocorrelation_time
+from harness.statistics import CONFIDENCE
 from results.driven import Soak
+from results.level_noise import around, dependence, misfits, variance_of_mean
 from results.row import Interval
 from results.statistics import MedianCost
 
@@ -31,6 +33,7 @@ _BINS = 30  # at least: a series shorter than as many seconds has narrower bins
 _LEVEL_BINS = 200
 _ALIKE = math.log(1.01)  # levels closer than this are one
 _PENALTY = 3.0  # as in ``results.statistics.steady_segment``
+_AROUND = 4  # bins by which a step may lie beside its place: they were looked at in groups
 _POINTS = 300
 _NOTHING = 1e-9  # items per second, where a clock stands still
 
@@ -61,19 +64,19 @@ class _Levels:
 
 @dataclass(frozen=True)
 class _Noise:
-    """How the logarithm of the rate of one bin varies around its level.
+    """How the logarithm of the rate of one bin varies around its level: as AR(1) noise.
 
-    Neighbouring seconds depend on each other: n of them are worth n / τ (see ``harness.statistics``). Ten seconds alone
-    could not tell their own τ, so that of the whole series is taken for every part of it.
+    Neighbouring seconds depend on each other. Ten seconds alone could not tell how much, so that what the whole series
+    says is taken for every part of it.
     """
 
     variance: float
-    time: float  # τ, in bins
-    degrees: float  # of freedom
+    dependence: float  # correlation of neighbours
+    degrees: float  # of freedom of the variance
 
     def reach(self, *sizes: int) -> float:
         """Return the half-width of the interval of a difference between means over so many bins, logarithms."""
-        variance = self.variance * sum(min(1.0, self.time / size) for size in sizes)
+        variance = self.variance * sum(variance_of_mean(size, self.dependence) for size in sizes)
         return float(stats.t.ppf((1 + CONFIDENCE) / 2, self.degrees)) * math.sqrt(variance)
 
 
@@ -136,18 +139,66 @@ def _levels(series: _Series) -> _Levels:
 
 
 def _noise(series: _Series, levels: _Levels) -> _Noise:
-    """Return the noise around the levels; those within a slowdown of the first of them are one, and differ by noise."""
+    """Return the noise around the levels, or around a steady decline.
+
+    Means of levels take their part of it off. A series of n is worth n (1 - rho^2) / (1 + rho^2) independent points for
+    its variance (Bayley, Hammersley, Supplement to the Journal of the Royal Statistical Society 8, 1946).
+    """
     logs = np.log(np.maximum(series.rates, _NOTHING))
-    steps, first = [], levels.middles[0]
+    price = _PENALTY * math.log(len(logs))
+    steps = _steps(logs, levels, price)
+    residuals = around(logs, steps)
+    straight = _straightened(logs)
+    by_steps, by_trend = (
+        float(misfits(logs, [steps])[0]) + price * len(steps),
+        float(misfits(straight, [()])[0]) + price,
+    )
+    if by_trend < by_steps:
+        residuals, steps = straight, [len(logs) // 2]  # a slope is one more parameter, as a step is
+    rho = dependence(residuals, len(steps) + 1)
+    lengths = [end - start for start, end in pairwise((0, *steps, len(logs)))]
+    taken = sum(length * variance_of_mean(length, rho) for length in lengths)
+    worth = len(logs) * (1 - rho**2) / (1 + rho**2)
+    return _Noise(float((residuals**2).sum()) / max(1.0, len(logs) - taken), rho, max(1.0, worth - len(lengths)))
+
+
+def _straightened(logs: np.ndarray) -> np.ndarray:
+    """Return what is left of a series without the line through it."""
+    times = np.arange(len(logs)) - (len(logs) - 1) / 2
+    return np.asarray(logs - logs.mean() - times * float(times @ logs) / float(times @ times))
+
+
+def _steps(logs: np.ndarray, levels: _Levels, price: float) -> list[int]:
+    """Return where levels begin that dependent noise does not explain, in order.
+
+    Those within a slowdown of the first of them are one, and differ by noise. Of the others each must make the series
+    likelier, by more than its price, as AR(1) noise around levels: such noise wanders by itself. It is looked for near
+    the place where it was found, since next to it nothing is gained.
+    """
+    left, first = [], levels.middles[0]
     for start, middle in zip(levels.starts, levels.middles, strict=True):
         if abs(middle - first) > -math.log(SLOWED):
-            steps.append(start)
+            left.append(start)
             first = middle
-    parts = np.split(logs, steps)
-    residuals = np.concatenate([part - part.mean() for part in parts])
-    time = integrated_autocorrelation_time(residuals)
-    degrees = max(1.0, len(logs) / time - len(parts))
-    return _Noise(float((residuals**2).sum()) / max(1.0, len(logs) - time * len(parts)), time, degrees)
+    near = range(-_AROUND, _AROUND + 1)
+    places = sorted({step + off for step in left for off in near if 0 < step + off < len(logs)})
+    kept: list[int] = []
+    misfit = float(misfits(logs, [kept])[0])
+    while places:
+        found = misfits(logs, [sorted((*kept, place)) for place in places])
+        best = int(np.argmin(found))
+        if misfit - found[best] < price:
+            break
+        misfit, chosen = float(found[best]), places[best]
+        kept = sorted((*kept, chosen))
+        places = [place for place in places if abs(place - chosen) > _AROUND]
+    return kept
+
+
+def sustained_ratio(rates: np.ndarray, width_s: float = 1.0) -> Interval:
+    """Return sustained / burst of items per second in bins of equal width, (n,), with its interval over time."""
+    series = _Series(rates, width_s)
+    return _ratio(series, _noise(series, _levels(series)))
 
 
 def _ratio(series: _Series, noise: _Noise) -> Interval:

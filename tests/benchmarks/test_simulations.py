@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks import aa_gates, coverage, false_alarms, power, throttle
+from benchmarks import aa_gates, coverage, false_alarms, power, soak_coverage, throttle
 from benchmarks.figure import Limit, Verdict
 from benchmarks.scripted import completed, scripted
 from benchmarks.simulated import LAUNCH_SPREAD, dependent, share
@@ -12,6 +12,7 @@ from harness.errors import HarnessError
 from harness.statistics import StopRule
 from results import comparison
 from results.comparison import Design, Measure, Side
+from results.scenarios import soak
 from results.statistics import launch_interval
 
 
@@ -62,6 +63,15 @@ def test_an_interval_that_is_too_narrow_fails(monkeypatch):
     monkeypatch.setattr(coverage, "launch_interval", lambda values: launch_interval(values, 0.5))
     figures = by_name(coverage.measure(told, cells=40))
     assert all(figure.verdict is Verdict.FAIL for name, figure in figures.items() if "pooled" not in name)
+
+
+def test_the_interval_of_a_soak_covers_and_one_of_independent_seconds_does_not(monkeypatch):
+    figures = by_name(soak_coverage.measure(told, series=40))
+    assert len(figures) == 6
+    assert all(figure.value >= 0.85 and figure.limit == soak_coverage.LIMIT for figure in figures.values())
+    monkeypatch.setattr(soak, "dependence", lambda *_: 0.0)
+    figures = by_name(soak_coverage.measure(told, series=40))
+    assert figures["coverage of a soak of 600 s, rho = 0.8"].verdict is Verdict.FAIL
 
 
 def test_few_gates_accuse_what_did_not_change():

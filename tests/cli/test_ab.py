@@ -261,7 +261,7 @@ def test_two_versions_of_a_library(place, shelf):
         (("main", "onnxruntime==1.31.0", "--suite", "suite.yaml"), "is a revision and head"),
         (("torch==2.9", "openvino==2026.4", "--suite", "suite.yaml"), "these are two engines"),
         (("requests==1", "requests==2", "--suite", "suite.yaml"), "known to bring no engine"),
-        (("requests==1", "requests==2", "--suite", "suite.yaml", "--engine", "fakee"), "did you mean fake"),
+        (("requests==1", "requests==2", "--suite", "suite.yaml", "--engine", "fakee"), "did you mean 'fake'"),
         (("torch==2.8", "torch==2.9", "--suite", "suite.yaml"), "nothing of it with torch"),
         (("main", "HEAD", "--model", "m.onnx"), "are neither requirements nor interpreters"),
         (("main", "HEAD", "--suite", "suite.yaml"), "not a git repository"),

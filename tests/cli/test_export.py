@@ -63,7 +63,7 @@ def test_the_formats_are_listed(measured):
     ("arguments", "message"),
     [
         ((), "no format is given"),
-        (("--format", "junitt"), "did you mean junit"),
+        (("--format", "junitt"), "did you mean 'junit'"),
         (("--format", "junit", "-o", "absent/x.xml"), "there is no folder"),
         (("--format", "junit", "-o", "."), "is a folder"),
         (("nothing", "--format", "junit"), "nothing"),

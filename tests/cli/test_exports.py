@@ -33,7 +33,7 @@ def test_each_format_goes_to_its_file(tmp_path):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        (["junitt=a.xml"], "did you mean junit"),
+        (["junitt=a.xml"], "did you mean 'junit'"),
         (["junit"], "names no file"),
         (["junit="], "names no file"),
         (["summary"], r"needs \$GITHUB_STEP_SUMMARY, which is not set here"),

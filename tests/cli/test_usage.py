@@ -25,7 +25,7 @@ WRONG = {
         ["suite", "check", "typo.yaml"],
         "typo.yaml:6:1: unknown key 'presett'; did you mean 'preset'?",
     ),
-    "unknown engine": (["plan", "suite.yaml", "--set", "matrix.engine=[fakir]"], "did you mean fake?"),
+    "unknown engine": (["plan", "suite.yaml", "--set", "matrix.engine=[fakir]"], "did you mean 'fake'?"),
     "unknown engine option": (["plan", "suite.yaml", "--set", "options.fake.fautl=nan"], "did you mean 'fault'?"),
     "no run": (["report"], "there is no run in"),
     "no such run": (["report", "01ABC"], "no run '01ABC' in"),
@@ -57,7 +57,7 @@ def test_wrong_usage_is_one_message_and_exit_code_4(place, say, case):
 COMMANDS = (
     [], ["run"], ["plan"], ["report"], ["doctor"], ["rerun"], ["take"], ["suite"], ["suite", "check"], ["suite", "new"],
     ["suite", "schema"], ["suite", "list"], ["cache"], ["cache", "ls"], ["cache", "prune"],
-    ["verify"],
+    ["verify"], ["recommend"],
     ["results"], ["results", "index"], ["results", "ls"], ["results", "show"], ["results", "query"],
     ["results", "import"], ["results", "bundle"], ["results", "prune"], ["results", "tag"],
 )  # fmt: skip

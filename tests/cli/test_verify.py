@@ -121,6 +121,25 @@ def test_a_report_that_was_handed_out_is_held_against_the_records(at):
     assert "not checked, report: no report to compare with (every row)" in said.out
 
 
+def test_a_number_changed_in_a_table_of_the_page_is_named(at):
+    report = next(
+        check
+        for row in json.loads(at.say("verify", "--json").out)["rows"]
+        for check in row["checks"]
+        if check["name"] == "report"
+    )
+    assert int(re.fullmatch(r"(\d+) visible numbers agree", report["detail"])[1]) >= 8
+    page = at.store.folder / "report.html"
+    whole = page.read_text(encoding="utf-8")
+    table = re.search(r'<table id="t-glance-[^"]*" class="data">.*?</table>', whole, re.DOTALL)
+    tampered = re.sub(r"(<td[^>]*>)[\d.,]+", r"\g<1>0.123", table[0], count=1)
+    page.write_text(whole.replace(table[0], tampered), encoding="utf-8")
+    said = at.say("verify")
+    assert said.code == 3
+    assert "report: report.html shows median latency 0.123" in said.out
+    assert "1 of 2 rows verified" in said.out
+
+
 def test_a_row_added_to_a_report_is_named_whatever_is_asked(at):
     lines = json.loads(at.say("report", "--json").out)["rows"]
     added = at.write("theirs.json", json.dumps([*lines, {**lines[0], "engine": "better", "variant_id": "f" * 64}]))

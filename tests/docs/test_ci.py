@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import typer
 
-from harness.cli.app import app
 from results.formats import registry
 
 yaml = pytest.importorskip("ruamel.yaml")
@@ -43,15 +40,6 @@ def _scripts(value, key=""):
         yield value
 
 
-def _commands(scripts):
-    """Yield the words after ``harness`` of every command."""
-    for script in scripts:
-        for line in script.replace("\\\n", " ").splitlines():
-            found = re.match(r"\s*(?:\S*/)?harness (.*)", line)
-            if found:
-                yield shlex.split(found[1])
-
-
 def test_every_file_is_checked():
     assert {file.name for file in FOLDER.glob("*.yml")} == set(SCHEMAS)
 
@@ -73,22 +61,9 @@ def test_its_shell_is_valid(name):
         subprocess.run(["bash", "-n", "-c", script], check=True)
 
 
-def _blocks():
-    """Return the shell of the page."""
-    page = (FOLDER / "README.md").read_text(encoding="utf-8")
-    return re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
-
-
-@pytest.mark.parametrize("name", [*SCHEMAS, "README.md"])
-def test_its_commands_are_taken_by_the_command_line(name):
-    commands = list(_commands(_blocks() if name == "README.md" else _scripts(_loaded(name))))
-    assert commands
-    for words in commands:
-        holder, rest = typer.main.get_command(app), list(words)
-        while rest and rest[0] in getattr(holder, "commands", {}):
-            holder = holder.commands[rest.pop(0)]
-        assert not rest or rest != words, f"harness {words[0]} is no command"
-        holder.make_context(" ".join(words), rest)  # raises for an unknown option, a wrong value, an argument too many
+@FILES
+def test_its_commands_are_taken_by_the_command_line(name, take_commands):
+    assert take_commands(_scripts(_loaded(name)))
 
 
 @FILES

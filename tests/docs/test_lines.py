@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from harness import suite
+
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -48,3 +50,14 @@ def test_the_picture_is_real_and_small(name):
     data = (ROOT / name).read_bytes()
     assert data.startswith(b"\x89PNG\r\n")
     assert len(data) <= 300_000
+
+
+def test_the_quickstart_page_has_the_lines_of_the_readme():
+    page = _blocks((ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8"))
+    assert page == _blocks(README)[:2]
+
+
+def test_the_suite_of_the_quickstart_page_is_one(tmp_path):
+    page = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1], encoding="utf-8")
+    assert suite.load(tmp_path / "mine.yaml").workloads["mine"].task["name"] == "detect"

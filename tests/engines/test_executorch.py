@@ -194,6 +194,40 @@ def test_scores_that_share_a_tensor_with_boxes_survive(tmp_path, keep_last):
     assert np.abs(scores - expected[:, 4:]).max() < 0.1
 
 
+class Limited(torch.nn.Module):
+    """A layer whose answers spread far beyond what a ReLU6 behind it leaves."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.wide = torch.nn.Conv2d(3, 16, 3, padding=1)
+        self.last = torch.nn.Conv2d(16, 4, 1)
+        with torch.no_grad():
+            self.wide.weight *= 200.0
+
+    def forward(self, image):
+        return self.last(torch.nn.functional.relu6(self.wide(image), inplace=True))
+
+
+def test_a_limit_is_quantised_with_its_layer(tmp_path):
+    """Of the layer's own range the limit leaves little."""
+    module = Limited()
+    source = _package(module, SPEC.shape, tmp_path)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    calibration = tiny_calibration(tmp_path, 4)
+    made = TorchExportToExecuTorch().export(
+        source, replace(SPEC, precision=Precision.INT8, calibration=calibration), folder
+    )
+    artifact = replace(source, format=FORMAT_EXECUTORCH, precision=Precision.INT8, path=folder / made.entry)
+    session = _load(artifact, precision=Precision.INT8)
+    assert session.describe().macs_by_precision["int8"] == pytest.approx(27 / (27 + 4))
+    images = np.load(calibration.path)[:1]
+    expected = module(torch.from_numpy(images)).detach().numpy()
+    error = np.abs(_infer(session, {"image": images})["output0"] - expected)
+    assert error.mean() < 0.02 * np.abs(expected).mean()  # 0.027 with a range of its own
+
+
 def test_an_operator_without_a_kernel_fails_by_name(tmp_path):
     class Odd(torch.nn.Module):
         def forward(self, given):

@@ -7,7 +7,8 @@ from importlib import metadata
 
 import pytest
 
-from harness import jobs, process, registry
+from engines.exporters.fake import FakeQuantiser
+from harness import codec, jobs, process, registry, settings
 from harness.artifacts import Exporters, Request, Route, Workshop, code_of, in_child
 from harness.cache import Cache
 from harness.engine import Exporter
@@ -172,6 +173,28 @@ def test_another_batch_is_another_artifact(workshop, tmp_path):
     route = Exporters(FAKES).route(FORMAT_FAKE_SCRIPT, (FORMAT_FAKE,), Precision.FP32)
     paths = {workshop.ensure(source(tmp_path), route, Request(batch, (3, 4, 4), {})).path for batch in (1, 2)}
     assert len(paths) == 2
+
+
+def test_an_option_at_its_default_makes_no_other_artifact(workshop, tmp_path, monkeypatch):
+    monkeypatch.setattr(FakeQuantiser, "defaults", {"method": "mean", "exclude": ()})
+    route = Exporters(FAKES).route(FORMAT_FAKE_SCRIPT, (FORMAT_FAKE,), Precision.FP16)
+    assert route.defaults == {"fake-import": {}, "fake-quantiser": {"method": "mean", "exclude": []}}
+    told = ({}, {"method": "mean"}, {"exclude": [], "method": "mean"}, {"method": "minmax"}, {"exclude": ["a"]})
+    paths = [
+        workshop.ensure(source(tmp_path), route, Request(1, (3, 4, 4), {"fake-quantiser": options})).path
+        for options in told
+    ]
+    assert paths[0] == paths[1] == paths[2]
+    assert len(set(paths)) == 3
+
+
+def test_every_exporter_declares_its_options_in_a_form_that_suites_can_write():
+    exporters = [registry.exporter(entry.target) for entry in registry.registered(registry.EXPORTERS_GROUP).values()]
+    declared = {exporter.name: codec.encode(exporter.defaults) for exporter in exporters}
+    assert json.loads(json.dumps(declared)) == declared
+    assert declared["onnx-int8"]["method"] == "mean"
+    assert declared["ultralytics"] == {"head": "auto"}
+    assert all(settings.differing(each, each) == {} for each in declared.values())
 
 
 @pytest.mark.parametrize(("fault", "kind"), [("raise", "ExportFailed"), ("abort", "crash")])

@@ -4,7 +4,7 @@ import itertools
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given
@@ -39,6 +39,7 @@ class Settings:
 class Path:
     calibrated: bool = False
     exporters: tuple = ("importer", "quantiser")
+    defaults: dict = field(default_factory=lambda: {"quantiser": {"method": "mean", "exclude": []}})
 
 
 def engine(name, *devices, formats=("onnx",), options=NoOptions):
@@ -342,6 +343,71 @@ def test_a_configuration_goes_over_what_holds_for_every_cell():
     assert cells["high"].options == {"level": 3, "hint": "x"}
     assert cells["made"].export == {"quantiser": {"a": 1, "b": 2}}
     assert cells["high"].export == {"quantiser": {"b": 2}}
+
+
+def test_exporter_options_at_their_defaults_make_no_other_cell():
+    plain = planned(a_suite())
+    written_out = planned(a_suite(export={"quantiser": {"method": "mean", "exclude": []}}))
+    assert written_out.cells == plain.cells
+    other = planned(a_suite(export={"quantiser": {"method": "minmax", "exclude": []}}))
+    assert {str(cell.cell.export) for cell in other.cells} == {"{'quantiser': {'method': 'minmax'}}"}
+    back = planned(
+        a_suite(
+            export={"quantiser": {"method": "minmax"}},
+            configurations={"one": {"back": {"export": {"quantiser": {"method": "mean"}}}}},
+        )
+    )
+    assert {cell.cell.configuration: dict(cell.cell.export) for cell in asked_for(back)} == {
+        "default": {"quantiser": {"method": "minmax"}},
+        "back": {},
+    }
+
+
+AS_USUAL = {"one": {"usual": {"export": {"quantiser": {"method": "mean"}}}, "level": {"options": {"level": 2}}}}
+TWINS = {"one": {"x": {"options": {"level": 2}}, "y": {"options": {"level": 2, "hint": "none"}}}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"configurations": AS_USUAL}, "configurations.one.usual changes nothing"),
+        ({"configurations": AS_USUAL, "exclude": [{"batch": 7}]}, "configurations.one.usual changes nothing"),
+        (
+            {"configurations": AS_USUAL, "matrix": {"configuration": ["default", "usual"]}},
+            "configurations.one.usual changes nothing",
+        ),
+        (
+            {"configurations": AS_USUAL, "matrix": {"configuration": ["usual", "default"]}},
+            "configurations.one.usual changes nothing",
+        ),
+        ({"configurations": TWINS}, "configurations.one: x and y are one in every cell"),
+        (
+            {"configurations": TWINS, "exclude": [{"configuration": "default"}]},
+            "configurations.one: x and y are one in every cell",
+        ),
+        ({"workloads": ("a", "b"), "exclude": [{"batch": 7}]}, "the workload b is one of a under another name"),
+    ],
+    ids=str,
+)
+def test_names_of_one_thing_are_refused_whatever_else_is_chosen(changes, message):
+    with pytest.raises(PlanError) as caught:
+        planned(a_suite(**changes), {"a": FACTS, "b": FACTS})
+    assert caught.value.message.startswith(message)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"matrix": {"configuration": "usual"}},
+        {"exclude": [{"configuration": "default"}]},
+        {"exclude": [{"configuration": "usual"}]},
+    ],
+    ids=str,
+)
+def test_a_configuration_that_changes_nothing_may_stand_alone_or_be_left_out(changes):
+    plan = planned(a_suite(configurations=AS_USUAL, **changes))
+    assert len({cell.cell.variant_id for cell in plan.cells}) == len({cell.cell.configuration for cell in plan.cells})
 
 
 def test_configurations_are_chosen_and_left_out_by_name():

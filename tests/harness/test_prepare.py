@@ -71,7 +71,10 @@ def test_every_variant_gets_the_same_inputs_and_its_own_artifact(surveyed, works
 
 
 def test_the_reference_reads_the_source_as_its_cell_does(surveyed, workshop, monkeypatch):
-    """A head or signature that an exporter chooses is the reference's too; how it is quantised is not."""
+    """A head or signature that an exporter chooses is the reference's too; how it is quantised is not.
+
+    A cell says nothing of what is at its default, whatever the suite says of other cells.
+    """
     asked = []
     monkeypatch.setattr(
         Workshop, "ensure", lambda _self, _source, route, request: asked.append((route.exporters, request.options))
@@ -82,7 +85,7 @@ def test_the_reference_reads_the_source_as_its_cell_does(surveyed, workshop, mon
     for export in ({}, told, {**told, "fake-quantiser": {"a": 1}}, {"fake-import": {"head": "other"}}):
         one._made_reference(model, cell(one._survey, export=export), None)
     heads = [options for exporters, options in asked if exporters == ("fake-import",)]
-    assert heads == [told, {"fake-import": {"head": "other"}}]
+    assert heads == [{}, told, {"fake-import": {"head": "other"}}]
 
 
 def test_builds_for_a_device_are_made_and_launches_take_turns(surveyed, workshop):

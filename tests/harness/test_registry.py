@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from engines.exporters.fake import FakeQuantiser
 from engines.fake import FakeEngine
 from harness import registry
 from harness.errors import HarnessError
@@ -56,6 +57,14 @@ def test_a_broken_adapter_is_one_error_with_a_hint(offered, name, why):
     assert error.value.hint
 
 
+@pytest.mark.parametrize("defaults", [{"kinds": {1, 2}}, None, ["mean"]], ids=str)
+def test_an_exporter_whose_options_no_suite_can_write_is_one_error(monkeypatch, defaults):
+    monkeypatch.setattr(FakeQuantiser, "defaults", defaults)
+    with pytest.raises(HarnessError, match="declares options in no form of a suite") as error:
+        registry.exporter("engines.exporters.fake:FakeQuantiser")
+    assert error.value.hint
+
+
 def test_listing_imports_nothing(offered):
     assert not {"brittle_raises", "brittle_exits", "brittle_demanding"} & sys.modules.keys()
 
@@ -68,6 +77,6 @@ def test_our_own_are_made():
 
 
 def test_an_unknown_name_suggests_the_nearest():
-    with pytest.raises(HarnessError, match="no engine is called 'fakee'; did you mean fake") as error:
+    with pytest.raises(HarnessError, match="no engine is called 'fakee'; did you mean 'fake'") as error:
         registry.named(registry.ENGINES_GROUP, "fakee")
     assert "harness doctor" in error.value.hint

@@ -33,6 +33,7 @@ from harness.vocabulary import (
     Stage,
     State,
     TensorSpec,
+    Timing,
 )
 
 
@@ -181,6 +182,25 @@ def test_what_a_killed_run_left_is_swept_before_the_first_launch(sink, bench):
 def test_the_names_of_two_attempts_differ():
     names = {runner.launch_name(cell(), Launch(index, attempt)) for index in (0, 1) for attempt in (0, 1)}
     assert len(names) == 4
+
+
+@pytest.mark.parametrize(
+    ("images", "median_ms", "expected_s"),
+    [(0, 0, 30), (10, 0, 30), (1000, 0, 400), (1000, 2000, 4400), (10, 2000, 44)],
+)
+def test_an_accuracy_launch_may_take_what_its_images_take(sink, bench, monkeypatch, images, median_ms, expected_s):
+    """Where the suite allows 30 seconds a launch; a latency launch has told how long an inference takes."""
+    given = {}
+
+    def noted(_kind, job, child, _answer):
+        given[job.scenario] = child.timeout_s
+        timing = Timing(0, 0, 10**12, median_ns=median_ms * 10**6 if job.scenario == "latency" else 10**12)
+        return jobs.LaunchAnswer({}, timing=timing)
+
+    monkeypatch.setattr(process, "call", noted)
+    items = tuple(jobs.Item(sink.folder / "a.png", 1) for _ in range(images))
+    ran(sink, replace(bench, items=items), cell("prove"), cell("latency"), cell("accuracy"))
+    assert given == {"prove": 30, "latency": 30, "accuracy": pytest.approx(expected_s)}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from typing import Any, ClassVar
 
 import pytest
 
@@ -40,11 +41,16 @@ def planned(loaded):
         exporters = tuple(
             exporter for named in loaded.configurations.values() for one in named.values() for exporter in one.export
         )
+        defaults: ClassVar[dict[str, Any]] = {name: exporter(name).defaults for name in exporters}
 
     workloads = {name: facts(name, workload) for name, workload in loaded.workloads.items()}
     engines = {name: engine(name) for name in {*loaded.matrix.engine, *loaded.options, *loaded.configurations}}
     cells = expand(loaded, workloads, engines, lambda *_: Route()).cells
     return [entry for entry in cells if entry.cell.scenario.name != "sentinel"]
+
+
+def exporter(name):
+    return registry.exporter(registry.named(registry.EXPORTERS_GROUP, name).target)
 
 
 def target(name):

@@ -93,7 +93,7 @@ def test_data_that_cannot_be_read_is_trouble_of_its_workload(look, model, monkey
 
 
 def test_an_unknown_engine_is_an_error_of_the_suite(look, model):
-    with pytest.raises(HarnessError, match="did you mean fake"):
+    with pytest.raises(HarnessError, match="did you mean 'fake'"):
         look(model, engine="fakee")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +28,7 @@ from harness.vocabulary import (
     Unknowable,
 )
 from reports.html import render
+from reports.model import RowName
 from reports.view import build
 from results.row import (
     AccuracyResult,
@@ -292,12 +294,34 @@ def hostile_manifest():
     )
 
 
+def with_findings(item, *findings):
+    return replace(item, findings=findings)
+
+
+def named_row(variant_id):
+    """Return the name of a row with an id of any kind."""
+    return RowName(0, variant_id, "w", "label", "label", "torch", "fp32", "cpu", 0, "circle", "completed")
+
+
 @pytest.fixture(scope="session")
 def make():
     """The makers above, for tests that cannot import a conftest."""
-    makers = (row, accuracy, interval, latency, standing, standings, varied, manifest, page, many)
+    makers = (
+        row,
+        with_findings,
+        named_row,
+        accuracy,
+        interval,
+        latency,
+        standing,
+        standings,
+        varied,
+        manifest,
+        page,
+        many,
+    )
     named = {maker.__name__: maker for maker in (*makers, hostile_rows, hostile_manifest)}
-    return SimpleNamespace(**named, HOSTILE=HOSTILE, SCENARIOS=SCENARIOS)
+    return SimpleNamespace(**named, HOSTILE=HOSTILE, SCENARIOS=SCENARIOS, INT8=Precision.INT8)
 
 
 @pytest.fixture(scope="session")
@@ -306,3 +330,50 @@ def varied_page(make):
     rows = make.varied()
     logs = {cell_id: f"logs/{cell_id[:12]}-0.log" for item in rows for cell_id in item.cell_ids.values()}
     return make.page(rows, records=321, logs=logs)
+
+
+_CHROMIUM = shutil.which("chromium")
+_ARGUMENTS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, or the reason why there is none."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    if _CHROMIUM is None:
+        pytest.skip("Chromium is not installed")
+    with sync_api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=_CHROMIUM, args=list(_ARGUMENTS))
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """Open a file, and at the end insist that it said nothing to the console and fetched nothing but itself."""
+    contexts, complaints = [], []
+
+    def open_page(path, fragment="", **options):
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        contexts.append(context)
+        page = context.new_page()
+        own = (path.as_uri(), "blob:null/")
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: request.url.startswith(own) or complaints.append(request.url))
+        page.goto(path.as_uri() + fragment)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []

@@ -78,9 +78,9 @@ CHARTS = (
 )
 
 
-def drawn(chart, names=None, canvas=charts.WIDE):
+def drawn(chart, names=None, canvas=charts.WIDE, styles=None):
     figure = charts.draw(chart, names or [name(0), name(1)], canvas)
-    return svg.text(svg.inline(figure, f"k-{chart.id}", charts.tips(chart), svg.Styles()))
+    return svg.text(svg.inline(figure, f"k-{chart.id}", charts.tips(chart), styles or svg.Styles()))
 
 
 @pytest.mark.parametrize("canvas", [charts.WIDE, charts.NARROW], ids=lambda canvas: canvas.name)
@@ -103,7 +103,8 @@ def test_styles_of_all_figures_are_classes_of_the_page():
 
 
 def test_a_doubted_row_is_hollow():
-    solid, hollow = (drawn(CHARTS[0], [name(0, doubted=doubted), name(1)]) for doubted in (False, True))
+    styles = svg.Styles()
+    solid, hollow = (drawn(CHARTS[0], [name(0, doubted=doubted), name(1)], styles=styles) for doubted in (False, True))
     assert solid != hollow
 
 
@@ -176,3 +177,46 @@ def test_text_and_marks_stand_out(palette):
 def test_every_token_of_the_charts_is_in_the_style_sheet():
     assert set(svg.TOKENS) <= set(LIGHT)
     assert len(set(svg.TOKENS.values())) == len(svg.TOKENS)
+
+
+@pytest.mark.parametrize(
+    ("path", "short"),
+    [
+        ("M 223 328 L 223 8", "M223 328v-320"),
+        ("M 0 0 L 1.04 0 L 1.04 2.26 L 3 4 z", "M0 0h1v2.3l2 1.7z"),
+        ("M 1 1 L 1.01 1.01 L 5 1", "M1 1h4"),
+        ("M 0 3.25 C 0.86 3.25 1.69 2.91 2.3 2.3 L 2.3 -1", "M0 3.2C0.9 3.2 1.7 2.9 2.3 2.3v-3.3"),
+        ("M -0.01 5", "M0 5"),
+    ],
+)
+def test_outlines_are_short_and_the_same(path, short):
+    assert svg.outline(path) == short
+
+
+@given(st.lists(st.tuples(st.floats(-999, 999), st.floats(-999, 999)), min_size=1, max_size=40))
+def test_short_outlines_do_not_drift(points):
+    text = "M " + " L ".join(f"{x:.6f} {y:.6f}" for x, y in points)
+    x = y = 0.0
+    for command, rest in re.findall(r"([MlhvL])([^MlhvL]*)", svg.outline(text)):
+        numbers = [float(word) for word in rest.split()]
+        if command == "M":
+            x, y = numbers
+        else:
+            x += numbers[0] if command in "lh" else 0.0
+            y += numbers[-1] if command in "lv" else 0.0
+    assert (x, y) == pytest.approx(points[-1], abs=0.06)
+
+
+def test_outlines_of_marks_stand_once_for_all_charts():
+    styles = svg.Styles()
+    texts = []
+    for chart in CHARTS:
+        for canvas in (charts.WIDE, charts.NARROW):
+            figure = charts.draw(chart, [name(0), name(1)], canvas)
+            root = svg.inline(figure, f"k-{chart.id}-{canvas.name}", charts.tips(chart), styles)
+            texts.append(svg.text(root))
+    shapes = styles.shapes()
+    used = set(re.findall(r'href="#(g\d+)"', "".join(texts)))
+    assert used == set(re.findall(r'id="(g\d+)"', shapes))
+    assert len(used) < 20
+    assert all("<path id" not in text for text in texts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import json
 import os
 import re
@@ -11,11 +12,14 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
+from harness.errors import DataError
 from reports.html import render
 from reports.view import build
+from results.published import published
 
 VOID = {"meta", "input", "br", "img", "link"}
 
@@ -87,7 +91,7 @@ def test_hostile_text_makes_no_element_and_no_attribute(make, hostile_page, vari
     hostile, plain = read(hostile_page), read(varied_page)
     assert set(hostile.elements) <= set(plain.elements)
     assert {(tag, name) for tag, name, _ in hostile.attributes} <= {(tag, name) for tag, name, _ in plain.attributes}
-    assert hostile.elements.count("script") == 2
+    assert hostile.elements.count("script") == 3, "the catalogue, the rows, and the script itself"
     assert not any(name.startswith("on") or name == "style" for _, name, _ in hostile.attributes)
 
 
@@ -133,26 +137,64 @@ def test_styles_are_never_inline(varied_page):
     assert not any(name == "style" for _, name, _ in read(varied_page).attributes)
 
 
+def embedded(page):
+    return json.loads(re.search(r'<script type="application/json" id="rows">(.*?)</script>', page, re.DOTALL)[1])
+
+
 def test_the_downloads_hold_every_row(make, varied_page):
-    links = re.findall(r'download="([^"]+)" href="data:[^;]+;charset=utf-8;base64,([^"]+)"', varied_page)
-    files = {name: base64.b64decode(data).decode() for name, data in links}
-    assert set(files) == {"harness-01JABCDEF.csv", "harness-01JABCDEF.json"}
-    embedded = re.search(r'<script type="application/json" id="rows">(.*?)</script>', varied_page, re.DOTALL)[1]
-    assert json.loads(files["harness-01JABCDEF.json"]) == json.loads(embedded)
-    assert len(json.loads(embedded)) == len(make.varied())
-    assert files["harness-01JABCDEF.csv"].count("\n") == len(make.varied()) + 1
+    ((name, link),) = re.findall(r'download="([^"]+)" href="data:text/csv;charset=utf-8,([^"]+)"', varied_page)
+    rows = make.varied()
+    view = build(make.manifest(), rows, make.standings(rows))
+    assert name == "harness-01JABCDEF.csv"
+    assert unquote(html.unescape(link)) == view.downloads.csv
+    data = embedded(varied_page)
+    lines = [dict(zip(data["columns"], row, strict=True)) for row in data["rows"]]
+    assert lines == json.loads(view.downloads.json)
+
+
+def test_what_verification_reads_of_a_page_is_what_it_reads_of_the_json(make, varied_page, tmp_path):
+    rows = make.varied()
+    view = build(make.manifest(), rows, make.standings(rows))
+    (tmp_path / "page.html").write_text(varied_page, encoding="utf-8")
+    (tmp_path / "rows.json").write_text(view.downloads.json, encoding="utf-8")
+    from_page, from_json = published(tmp_path / "page.html"), published(tmp_path / "rows.json")
+    assert from_page.rows == from_json.rows
+    assert len(from_page.rows) == len(rows)
+
+
+@pytest.mark.parametrize("text", ['{"columns": ["variant_id"], "rows": [[1, 2]]}', '{"columns": [[]], "rows": [[1]]}'])
+def test_a_page_whose_rows_do_not_fit_their_columns_is_refused(tmp_path, text):
+    (tmp_path / "rows.json").write_text(text)
+    with pytest.raises(DataError, match="holds no rows"):
+        published(tmp_path / "rows.json")
+
+
+def test_each_row_has_an_address_that_its_tables_lead_to(varied_page):
+    reader = read(varied_page)
+    folds = {value for value in reader.ids if value.startswith("row-")}
+    links = {value[1:] for tag, name, value in reader.attributes if (tag, name) == ("a", "href") and "#row-" in value}
+    assert len(folds) == 13
+    assert links == folds
+
+
+def test_a_panel_without_a_table_has_the_data_of_its_charts(varied_page):
+    section = re.search(r'<section id="tails".*?</section>', varied_page, re.DOTALL)[0]
+    assert section.count("The data of this chart") == section.count('<figure class="chart">') == 2
+    latency = re.search(r'<section id="latency".*?</section>', varied_page, re.DOTALL)[0]
+    assert "The data of this chart" not in latency, "the table below holds it"
 
 
 def test_hostile_data_survives_in_the_downloads(hostile_page):
-    embedded = re.search(r'<script type="application/json" id="rows">(.*?)</script>', hostile_page, re.DOTALL)[1]
-    assert "</script><img src=x onerror=alert(1)>" in {line["workload"] for line in json.loads(embedded)}
+    data = embedded(hostile_page)
+    at = data["columns"].index("workload")
+    assert "</script><img src=x onerror=alert(1)>" in {row[at] for row in data["rows"]}
 
 
 def test_a_download_too_large_for_a_link_is_left_in_the_page(make, monkeypatch):
     monkeypatch.setattr("reports.html._LINK_LIMIT", 100)
     page = make.page(make.varied()[:1])
     assert "data:text/csv" not in page
-    assert "too large to repeat" in page
+    assert "too large for a link" in page
 
 
 def test_every_chart_has_a_name_a_description_and_its_table(varied_page):

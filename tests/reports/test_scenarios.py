@@ -290,6 +290,16 @@ def test_one_rate_makes_no_chart(make, rows):
     assert panel(view, "Server").notes[0].endswith("The rate is the suite’s.")
 
 
+def test_a_soak_without_its_course_is_told_without_a_chart(make, rows):
+    bare = replace(rows[1], soaks=(soak(100.0, 99.0, series=()),))
+    view = view_of(make, [rows[0], bare])
+    assert [path.row for path in panel(view, "Soak").charts[0].paths] == [0]
+    assert "The course over time of 1 row is not on record." in panel(view, "Soak").notes
+    alone = view_of(make, [bare])
+    assert panel(alone, "Soak").charts == ()
+    assert "is not on record" in render(alone)
+
+
 def test_a_soak_shows_what_is_left_and_since_when(make, rows):
     view = view_of(make, rows)
     (first, slower), (_, steady) = lines(view, "Soak")

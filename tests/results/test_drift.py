@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.vocabulary import Launch, Precision
-from results.drift import FEWEST, LEVEL, MARGIN, drift, drift_of
+from results.drift import FEWEST, LEVEL, MARGIN, POWER, TOLD, _resolved, drift, drift_of
 from results.store import RunStore
 
 MINUTE = 60.0
@@ -150,6 +150,40 @@ def test_the_change_has_an_interval_as_soon_as_a_drift_can_be_told(launches):
 def test_a_sentinel_that_scatters_is_not_called_steady():
     found = drift([(60.0 * index, median) for index, median in enumerate((10e6, 16e6, 11e6, 17e6))])
     assert not found.found
-    assert found.message.endswith("could not have been told from their spread")
+    assert not found.telling
+    assert found.message.startswith("whether the machine drifted cannot be told by 4 launches")
+    assert found.resolved > 1
     calm = drift([(60.0 * index, median) for index, median in enumerate((10e6, 10.1e6, 10e6, 10.1e6, 10e6, 10.1e6))])
-    assert "could not" not in calm.message
+    assert calm.telling
+    assert calm.message.startswith("no drift shown in 6 launches")
+    assert 0 < calm.resolved < 0.05
+
+
+@pytest.mark.parametrize(("launches", "spread"), [(4, 0.002), (6, 0.008), (8, 0.01), (12, 0.015)])
+def test_a_step_of_the_size_that_is_told_is_found_that_often(launches, spread):
+    """Told from the spread itself, which a run does not know: its own is that of its launches."""
+    size = np.log1p(_resolved(launches, spread))
+    shape = np.where(np.arange(launches) < launches // 2, 0.0, size)
+    assert POWER - 0.06 <= share_found(300, spread, shape) <= 0.97
+
+
+def test_few_launches_that_vary_by_a_percent_do_not_tell_that_there_is_no_drift():
+    generator = np.random.default_rng(5)
+    telling = {
+        launches: np.mean([drift(series(0.01 * generator.standard_normal(launches))).telling for _ in range(200)])
+        for launches in (4, 6, 8, 12)
+    }
+    assert telling[4] < 0.1
+    assert telling[6] < 0.4
+    assert telling[12] > 0.95
+    assert _resolved(4, 0.01) > 2 * TOLD
+    assert _resolved(12, 0.01) < TOLD
+
+
+def test_more_launches_and_less_spread_resolve_smaller_steps():
+    sizes = [_resolved(launches, 0.01) for launches in (FEWEST, 6, 8, 12, 16)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert _resolved(8, 0.0) == 0.0
+    assert drift(series(np.zeros(8))).telling
+    assert drift(series(np.zeros(FEWEST - 1))).resolved is None
+    assert not drift(series(np.zeros(FEWEST - 1))).telling

@@ -43,3 +43,12 @@ def test_streams_that_never_met_are_counted_over_the_whole_time():
 
 def test_a_clock_that_saw_no_time_pass_is_no_division_by_zero():
     assert np.isfinite(rate([(5, 5)]))
+
+
+def test_the_latency_under_load_is_of_one_batch_whatever_the_rate():
+    both = [launch([(0, 100), (100, 200)], [(0, 100), (100, 200)], batch=4)] * 3
+    found = throughput(both)
+    assert found.latency.estimate == pytest.approx(100)
+    assert found.latency.launches == 3
+    # In a closed loop streams x batch items are always under way (Little, Operations Research 9, 1961).
+    assert 2 * 4 / found.items_per_s.estimate * 1e9 == pytest.approx(found.latency.estimate)

@@ -298,6 +298,10 @@ def test_the_fastest_stream_count_is_the_throughput(make, factory):
     (row,) = make(change)
     assert row.throughput.items_per_s.estimate == pytest.approx(2 * 1000 / 5, rel=0.1)
     assert row.outcomes["throughput"] == factory.CRASH  # the worst of several
+    assert len(row.throughputs) > 1
+    assert row.throughput == max(row.throughputs, key=lambda rate: rate.items_per_s.estimate)
+    assert [rate.streams for rate in row.throughputs] == sorted(rate.streams for rate in row.throughputs)
+    assert all(rate.latency.estimate > 0 for rate in row.throughputs)
 
 
 def test_options_tell_rows_apart_where_nothing_else_does(make, factory):

@@ -176,8 +176,10 @@ def test_the_best_and_its_equals():
     assert not_worse_than_best({"only": {0: 1.0}}) == ("only",)
 
 
-def test_what_shares_no_rounds_with_the_best_cannot_be_told_from_it():
-    assert not_worse_than_best({"a": {0: 1.0, 1: 1.0}, "b": {2: 9.0, 3: 9.0}}) == ("a", "b")
+def test_what_shares_no_rounds_with_the_best_is_held_against_it_without_pairs():
+    apart = {"a": {0: 1.0, 1: 1.01, 2: 1.02}, "b": {3: 9.0, 4: 9.1, 5: 9.2}, "c": {6: 1.01, 7: 1.02, 8: 1.0}}
+    assert not_worse_than_best(apart) == ("a", "c")
+    assert not_worse_than_best({"a": {0: 1.0, 1: 1.0}, "b": {2: 9.0}}) == ("a", "b"), "one launch shows no spread"
 
 
 def test_equals_of_the_best_are_rarely_left_out():

@@ -18,7 +18,7 @@ from harness.worker.scenarios import opened as opening
 
 if TYPE_CHECKING:
     from harness.engine import Stream
-    from harness.jobs import LaunchAnswer, LaunchJob
+    from harness.jobs import LaunchAnswer, LaunchJob, Limits
     from harness.scenarios import CameraSettings
     from harness.vocabulary import NoiseReading
     from harness.worker.scenarios.opened import Opened
@@ -43,7 +43,8 @@ def drive(job: LaunchJob, stages: Stages) -> LaunchAnswer:
     agreement = opening.verify(job, opened, stages)
     stages.enter(Stage.WARMUP)
     with loop.without_collector():
-        warm = [_warmed(job, opened, stream, images) for stream in streams]
+        limits = opening.shared(job.limits, len(streams))
+        warm = [_warmed(limits, opened, stream, images) for stream in streams]
     watch = NoiseWatch()
     noise: dict[str, NoiseReading] = {}
 
@@ -103,13 +104,13 @@ def _given_up(arrivals: Arrivals, done: Open) -> Samples:
     return Samples(np.full_like(never, DROPPED), arrivals.source[rows], due_ns, never, never, never, never)
 
 
-def _warmed(job: LaunchJob, opened: Opened, stream: Stream, images: encoded.Encoded | None) -> loop.Columns:
+def _warmed(limits: Limits, opened: Opened, stream: Stream, images: encoded.Encoded | None) -> loop.Columns:
     """Return the rows of a stream's warm-up, decoding included where frames come encoded."""
     if images is None:
         columns = loop.Columns()
-        opening.warm(job, opened, stream, columns)
+        opening.warm_up(limits, columns, opening.stepping(opened, stream, columns))
     else:
         columns = encoded.Columns()
-        opening.warm_up(job.limits, columns, images.stepping(stream, columns))
+        opening.warm_up(limits, columns, images.stepping(stream, columns))
     columns.warm = columns.filled
     return columns

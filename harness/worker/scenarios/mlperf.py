@@ -63,7 +63,7 @@ def drive(job: LaunchJob, stages: Stages) -> LaunchAnswer:
     watch = NoiseWatch()
     with loop.without_collector():
         rate = asked.target_qps or (_rate(job, opened, streams, asked.mode) if asked.mode in _QUEUED else 0.0)
-        with _answering(asked.mode, answerers, lambda one: _warm(job, opened, one)) as issue:
+        with _answering(asked.mode, answerers, lambda one: _warm(job, opened, one, len(streams))) as issue:
             fastest_ns = min(int(one.warmup.latencies_ns(0).min(initial=first_ns)) for one in answerers)
             _expect(settings, asked, fastest_ns, job.session.batch, rate)
             stages.enter(Stage.STEADY)
@@ -114,7 +114,7 @@ def _rate(job: LaunchJob, opened: Opened, streams: Sequence[Stream], mode: str) 
         streams,
         opened.work,
         opened.task.postprocess,
-        lambda stream, columns: opening.warm(job, opened, stream, columns),
+        lambda stream, columns: opening.warm(job, opened, stream, columns, len(streams)),
         seconds,
     )
     steady = done.samples.steady()
@@ -123,9 +123,9 @@ def _rate(job: LaunchJob, opened: Opened, streams: Sequence[Stream], mode: str) 
     return share * job.session.batch * len(steady) * 1e9 / window_ns
 
 
-def _warm(job: LaunchJob, opened: Opened, answerer: Answerer) -> None:
+def _warm(job: LaunchJob, opened: Opened, answerer: Answerer, streams: int) -> None:
     columns = answerer.warmup
-    opening.warm(job, opened, answerer.stream, columns)
+    opening.warm(job, opened, answerer.stream, columns, streams)
     columns.warm = columns.filled
 
 

@@ -6,7 +6,7 @@ import hashlib
 import platform
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -117,9 +117,15 @@ def verify(job: LaunchJob, open_: Opened, stages: Stages) -> Agreement | None:
     return agreement
 
 
-def warm(job: LaunchJob, open_: Opened, stream: Stream, columns: loop.Columns) -> None:
-    """Run until two windows agree, no shorter and no longer than the limits say."""
-    warm_up(job.limits, columns, stepping(open_, stream, columns))
+def warm(job: LaunchJob, open_: Opened, stream: Stream, columns: loop.Columns, streams: int = 1) -> None:
+    """Run until two windows agree, no shorter and no longer than the limits say of so many streams together."""
+    warm_up(shared(job.limits, streams), columns, stepping(open_, stream, columns))
+
+
+def shared(limits: Limits, streams: int) -> Limits:
+    """Return the limits of each of several streams that are warmed up one after the other: they share the time."""
+    each_s = limits.warmup_maximum_s / streams
+    return replace(limits, warmup_s=min(limits.warmup_s, each_s), warmup_maximum_s=each_s)
 
 
 def stepping(open_: Opened, stream: Stream, columns: loop.Columns) -> Step:

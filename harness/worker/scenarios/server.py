@@ -13,8 +13,8 @@ from harness.measure.noise import NoiseWatch
 from harness.measure.open_loop import Arrivals, Batching, open_loop
 from harness.measure.samples import WARMUP, Samples
 from harness.measure.slo import backlog_grows, kept
-from harness.scenarios import KINDS
-from harness.statistics import minimum_effective_samples
+from harness.scenarios import CLOSED_S, KINDS
+from harness.statistics import ample_samples
 from harness.vocabulary import Stage, Trial
 from harness.worker.scenarios import opened as opening
 
@@ -28,19 +28,10 @@ if TYPE_CHECKING:
     from harness.worker.scenarios.opened import Opened
     from harness.worker.stage import Stages
 
-CLOSED_S = 1.0
-"""Of the closed loop that tells a search how many queries per second there could be at most."""
 FIRST, STEP, LEAST = 0.7, 1.25, 0.1
 """Of that rate: what a search tries first; by how much it rises; below what a query hardly ever waits for another."""
 PRECISE = 1.02
 """Ratio of the lowest rate that failed to the highest that did not, at which a search ends."""
-_AMPLE = 1.25
-"""Times the least number of independent queries that the SLO's percentile takes: queries are not quite independent."""
-PATIENCE, PATIENCE_S = 10, 1.0
-"""How many times the SLO, and at least how long, the oldest query waits before its rate is given up.
-
-Far beyond the SLO, since a machine that stands still for a moment recovers and may keep a percentile all the same.
-"""
 
 
 def drive(job: LaunchJob, stages: Stages) -> LaunchAnswer:
@@ -58,7 +49,7 @@ def drive(job: LaunchJob, stages: Stages) -> LaunchAnswer:
         streams,
         opened.work,
         opened.task.postprocess,
-        lambda stream, columns: opening.warm(job, opened, stream, columns),
+        lambda stream, columns: opening.warm(job, opened, stream, columns, len(streams)),
         CLOSED_S if settings.rate is None else 0.0,
     ).samples
     stages.enter(Stage.STEADY)
@@ -93,10 +84,7 @@ class _Trials:
         """Return whether the SLO was kept at this rate, all of whose rows are noted."""
         settings = self.settings
         slo_ns = settings.slo_ms * 1e6
-        # Long enough for the percentile, within what a launch may take; never more queries than a closed loop has rows.
-        needed_s = _AMPLE * minimum_effective_samples(settings.slo_percentile / 100) / rate_hz
-        longest_s = max(settings.seconds, self.job.limits.maximum_s)
-        seconds = min(max(settings.seconds, needed_s), longest_s, loop.MAXIMUM_ROWS / rate_hz)
+        seconds = stretch_s(settings, rate_hz, self.job.limits.maximum_s)
         arrivals = poisson(rate_hz, seconds, self.job.seed)
         done = open_loop(
             self.streams,
@@ -104,7 +92,7 @@ class _Trials:
             self.opened.task.postprocess,
             arrivals,
             Batching(self.job.session.batch, round(settings.max_delay_ms * 1e6)),
-            give_up_ns=round(max(PATIENCE * slo_ns, PATIENCE_S * 1e9)),
+            give_up_ns=round(settings.patience_s * 1e9),
             # Each rate has threads of its own, which end with it.
             around=loop.Around(self.watch.start, lambda: self.noise.update(self.watch.stop())),
         )
@@ -120,6 +108,15 @@ class _Trials:
         keeps = not endless and kept(late, offered, settings.slo_percentile / 100)
         self.done.append(Trial(rate_hz, seconds, offered, first, len(samples), keeps))
         return keeps
+
+
+def stretch_s(settings: ServerSettings, rate_hz: float, longest_s: float) -> float:
+    """Return how long queries arrive at one rate: as set, or longer where the SLO's percentile needs more of them.
+
+    ``longest_s``: beyond which it is not made longer. There are never more queries than a closed loop has rows.
+    """
+    needed_s = ample_samples(settings.slo_percentile / 100) / rate_hz
+    return min(max(settings.seconds, min(needed_s, longest_s)), loop.MAXIMUM_ROWS / rate_hz)
 
 
 def search(keeps: Callable[[float], bool], capacity_hz: float, trials: int) -> str:

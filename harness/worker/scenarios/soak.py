@@ -44,7 +44,7 @@ def drive(job: LaunchJob, stages: Stages) -> LaunchAnswer:
     columns = [ThinningColumns(ROWS // len(streams)) for _ in streams]
 
     def prepare(index: int) -> None:
-        opening.warm(job, opened, streams[index], columns[index])
+        opening.warm(job, opened, streams[index], columns[index], len(streams))
         columns[index].warm = columns[index].filled
 
     def begin() -> None:

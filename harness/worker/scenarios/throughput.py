@@ -34,7 +34,7 @@ def drive(job: LaunchJob, stages: Stages) -> LaunchAnswer:
         streams,
         opened.work,
         opened.task.postprocess,
-        lambda stream, columns: opening.warm(job, opened, stream, columns),
+        lambda stream, columns: opening.warm(job, opened, stream, columns, len(streams)),
         seconds,
         loop.Around(begin, lambda: noise.update(watch.stop())),
     )

@@ -2,6 +2,7 @@ import os
 import shutil
 import threading
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -262,6 +263,44 @@ def test_a_window_of_few_ticks_tells_nothing_of_others(machine, tmp_path):
 def test_an_engine_that_idles_is_judged_by_the_time_that_it_had_work(watched, machine, on, off, state, value):
     reading = watched(lambda: worked(machine, [(on, off)]))["run_queue_wait"]
     assert (reading.state, reading.value) == (state, pytest.approx(value))
+
+
+SECONDS = 10
+SLICE_MS = 3.0
+"""For which a task that spins may keep a processor before another has its turn (Linux, base_slice_ns of EEVDF)."""
+
+
+def idling(machine, tmp_path, generator, frames, busy_ms, *, disturbed):
+    """Return the reading of a camera's stream that sleeps between frames, over ten seconds.
+
+    To wake up on an idle processor takes microseconds. Where others spin, every second wake-up finds it taken.
+    """
+    count = frames * SECONDS
+    waits_ms = generator.exponential(0.02, count)
+    if disturbed:
+        waits_ms += generator.uniform(0, SLICE_MS, count) * (generator.random(count) < 0.5)
+    times = iter([0, SECONDS * WALL_NS])
+    watch = NoiseWatch(tmp_path, clock=lambda: next(times))
+    ran(machine, 20, 0, 0)
+    watch.start()
+    ran(machine, 20, round(count * busy_ms * 1e6), round(waits_ms.sum() * 1e6))
+    return watch.stop()["run_queue_wait"]
+
+
+@pytest.mark.parametrize(
+    ("frames", "busy_ms"),
+    [(5, 2.0), (30, 1.7), (30, 0.5), (60, 1.5)],
+    ids=["1 % busy", "5 % busy", "30 short frames", "9 % busy"],
+)
+def test_a_camera_that_hardly_loads_the_machine_is_flagged_where_it_is_disturbed(machine, tmp_path, frames, busy_ms):
+    """All of them are busy for less than the tenth of the time that counts at least."""
+    generator = np.random.default_rng(frames)
+    states = {
+        disturbed: [idling(machine, tmp_path, generator, frames, busy_ms, disturbed=disturbed).state for _ in range(20)]
+        for disturbed in (False, True)
+    }
+    assert set(states[False]) == {State.OK}
+    assert states[True].count(State.BAD) >= 19
 
 
 def test_stretches_are_judged_together(machine, tmp_path):

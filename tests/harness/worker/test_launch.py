@@ -109,6 +109,33 @@ def test_noise_of_a_throughput_launch_is_that_of_its_steady_phase(job, tmp_path,
     assert answer.noise
 
 
+@pytest.mark.parametrize("streams", [1, 2, 100])
+def test_streams_that_are_warmed_up_one_after_the_other_share_the_time(job, streams):
+    limits = jobs.Limits(8, 0.02, 0.1, warmup_s=0.5, warmup_maximum_s=10.0)
+    each = opened.shared(limits, streams)
+    assert streams * each.warmup_maximum_s == pytest.approx(10.0)
+    assert each.warmup_s <= each.warmup_maximum_s
+    assert each.warmup_s == (0.5 if streams <= 20 else 0.1)
+
+
+@pytest.mark.parametrize("scenario", ["throughput", "server", "soak", "camera", "mlperf"])
+def test_a_launch_of_several_streams_warms_up_within_the_time_of_one(job, tmp_path, monkeypatch, scenario):
+    given = []
+
+    def noted(limits, *_):
+        given.append(limits.warmup_maximum_s)
+        raise InterruptedError
+
+    monkeypatch.setattr(opened, "warm_up", noted)
+    if scenario == "mlperf":
+        pytest.importorskip("mlperf_loadgen")
+    parameters = {"mlperf": {"mode": "offline"}, "camera": {"cameras": 2}}.get(scenario, {})
+    asked = replace(job(scenario), parameters=parameters)
+    with pytest.raises(InterruptedError):
+        launching.launch(asked, Stages(tmp_path / "stage"))
+    assert set(given) == {asked.limits.warmup_maximum_s / 2}
+
+
 def test_a_scenario_that_nobody_knows_is_refused_by_name(job, tmp_path):
     with pytest.raises(HarnessError, match="no scenario is called 'latncy'"):
         launching.launch(job("latncy"), Stages(tmp_path / "stage"))

@@ -5,6 +5,7 @@ import json
 import sys
 from array import array
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -281,8 +282,10 @@ def test_the_plan_knows_how_long_it_lasts(asked, seconds):
 )
 def test_the_first_guess_counts_queries_that_must_be_made(asked, seconds):
     cell = Cell("w", "h", {"name": "raw"}, (3,), "fake", Precision.FP32, "cpu", Scenario("mlperf", asked))
-    preset = PRESETS["quick"]
-    assert durations.guessed_s(cell, preset, 0) == pytest.approx(durations.START_S + preset.warmup_s + seconds)
+    suite, warmup_s = SimpleNamespace(preset="quick", timeout=600.0), PRESETS["quick"].warmup_s
+    assert durations.guessed_s(cell, suite, 0) == pytest.approx(durations.START_S + warmup_s + seconds)
+    streams = replace(cell, streams=4)
+    assert durations.guessed_s(streams, suite, 0) == pytest.approx(durations.START_S + 4 * warmup_s + seconds)
 
 
 @pytest.mark.parametrize("unused", [{"seconds": 60.0}, {"queries": 5}])

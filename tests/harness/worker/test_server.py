@@ -6,16 +6,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from harness import jobs
+from harness import durations, jobs, scenarios
 from harness.measure import noise
 from harness.measure.samples import STEADY, WARMUP, Samples
-from harness.vocabulary import Artifact, Goal, Precision, TensorSpec
+from harness.presets import PRESETS
+from harness.scenarios import KINDS, ServerSettings
+from harness.suite_model import Suite
+from harness.vocabulary import Artifact, Cell, Goal, PlannedCell, Precision, Scenario, TensorSpec
 from harness.worker import launch as launching
 from harness.worker.scenarios import server
-from harness.worker.scenarios.server import FIRST, LEAST, PRECISE, items_per_s, poisson, search
+from harness.worker.scenarios.server import FIRST, LEAST, PRECISE, items_per_s, poisson, search, stretch_s
 from harness.worker.stage import Stages
 
 ENOUGH = 60_000.0
@@ -146,7 +149,7 @@ def test_a_given_rate_is_one_trial_with_a_row_for_every_query(job, tmp_path, str
 
 
 def test_a_backlog_without_end_ends_a_trial_early(job, tmp_path, monkeypatch):
-    monkeypatch.setattr(server, "PATIENCE_S", 0.03)
+    monkeypatch.setattr(scenarios, "PATIENCE_S", 0.03)
     answer, samples = launched(job(10_000, rate=2000, slo_ms=1, seconds=20), tmp_path)
     (trial,) = answer.trials
     assert answer.timing.stop_reason == "backlog"
@@ -201,3 +204,75 @@ def test_threads_of_each_rate_are_read_while_they_live(job, tmp_path, monkeypatc
     assert before == after
     assert len(set.union(*before) - set.intersection(*before)) == 6
     assert "ended meanwhile" not in answer.noise["run_queue_wait"].detail
+
+
+@st.composite
+def planned_searches(draw):
+    """A server cell as it is planned, its suite, and the rates that a search happens to try."""
+    searched = draw(st.booleans())
+    given_ = {
+        "slo_ms": draw(st.floats(0.1, 5000.0)),
+        "slo_percentile": draw(st.sampled_from([50.0, 90.0, 99.0, 99.9])),
+        "max_delay_ms": draw(st.floats(0.0, 2000.0)),
+        "seconds": draw(st.floats(0.1, 200.0)),
+        **({"trials": draw(st.integers(1, 30))} if searched else {"rate": draw(st.floats(0.1, 1e4))}),
+    }
+    suite = Suite.model_validate(
+        {
+            "version": 1,
+            "workloads": {"a": {"source": {"onnx": "a"}, "task": "classify", "input": [3, 8, 8]}},
+            "matrix": {"engine": "fake", "scenario": "server"},
+            "preset": draw(st.sampled_from(sorted(PRESETS))),
+            "timeout": draw(st.floats(70.0, 5000.0)),
+        }
+    )
+    cell = Cell("a", "h", {}, (3,), "fake", Precision.FP32, "cpu", Scenario("server", given_), streams=draw(STREAMS))
+    settings = ServerSettings(**given_)
+    rates = draw(st.lists(st.floats(0.01, 1e5), min_size=settings.trials, max_size=settings.trials))
+    return cell, suite, rates if searched else [settings.rate]
+
+
+STREAMS = st.none() | st.integers(1, 64)
+
+
+@given(planned_searches())
+def test_no_search_lasts_longer_than_its_plan_says(planned):
+    """Every trial at its longest, each with a backlog that is waited for to the end."""
+    cell, suite, rates = planned
+    settings = KINDS["server"].configured(cell.scenario.parameters)
+    limits = durations.limits(PlannedCell(cell, 5, 1.0), suite)
+    carried = settings.rate is None or settings.rate * settings.seconds >= durations.iterations(
+        settings.slo_percentile, 1
+    )
+    assume(carried)  # else it is refused
+    waited_s = settings.patience_s + settings.max_delay_ms / 1e3
+    longest_s = sum(stretch_s(settings, rate, limits.maximum_s) + waited_s for rate in rates)
+    longest_s += 0.0 if settings.rate else scenarios.CLOSED_S
+    told_s = durations.lasting_s(cell, suite)
+    assert longest_s <= told_s * (1 + 1e-9)
+    assert durations.guessed_s(cell, suite, 0) >= durations.START_S + told_s
+    least_s = KINDS["server"].lasting(settings)
+    if least_s + durations.warmup_maximum_s(suite) + durations.START_S <= suite.timeout:
+        # What the plan lets through ends in time, however much the percentile asks for.
+        assert max(told_s, least_s) + durations.warmup_maximum_s(suite) + durations.START_S <= suite.timeout * (
+            1 + 1e-9
+        )
+
+
+def test_a_search_is_given_the_time_that_its_percentile_takes():
+    cell = Cell("a", "h", {}, (3,), "fake", Precision.FP32, "cpu", Scenario("server"))
+    suite = Suite.model_validate(
+        {
+            "version": 1,
+            "workloads": {"a": {"source": {"onnx": "a"}, "task": "classify", "input": [3, 8, 8]}},
+            "matrix": {"engine": "fake", "scenario": "server"},
+        }
+    )
+    longest_s = durations.limits(PlannedCell(cell, 5, 1.0), suite).maximum_s
+    assert longest_s == 30.0  # of the preset: eight trials of it are well within ten minutes
+    assert stretch_s(ServerSettings(), 20.0, longest_s) == pytest.approx(460 / 20)
+    assert stretch_s(ServerSettings(), 5.0, longest_s) == longest_s
+    assert stretch_s(ServerSettings(), 1e4, longest_s) == 10.0
+    assert stretch_s(ServerSettings(seconds=40.0), 5.0, longest_s) == 40.0
+    hasty = suite.model_copy(update={"timeout": 140.0})
+    assert 10.0 < durations.limits(PlannedCell(cell, 5, 1.0), hasty).maximum_s < 30.0

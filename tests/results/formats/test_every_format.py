@@ -82,7 +82,7 @@ def test_a_comparison_goes_by_the_names_of_its_changes(form, made):
 
 
 def test_an_unknown_name_is_told_with_the_nearest():
-    with pytest.raises(HarnessError, match=r"no format is called 'junitt'; did you mean junit\?") as told:
+    with pytest.raises(HarnessError, match=r"no format is called 'junitt'; did you mean 'junit'\?") as told:
         registry.named("junitt")
     assert "openmetrics" in told.value.hint
 

@@ -1,0 +1,1 @@
+"""The report as other than a page: Markdown to paste, pictures to place."""

@@ -1,0 +1,266 @@
+"""A run with more rows than a page can show everywhere: what leads, what is counted, what the script lists."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+import re
+
+import pytest
+
+from harness.vocabulary import Completed, Failed, Finding, Stage
+from reports import large
+from reports.catalogue import anchors, catalogue, packed
+from reports.field import fields
+from reports.html import render
+from reports.names import named, ordered
+from reports.view import build
+
+
+def embedded(page, name):
+    return json.loads(re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', page, re.DOTALL)[1])
+
+
+def grown(make, count=400):
+    """Return rows of two workloads of which some failed and many are noisy, each with words of its own."""
+    rows = list(make.many(count))
+    crash = Failed(Stage.LOAD, "crash", "signal 11", "see its log")
+    for index in range(0, count, 40):
+        rows[index] = make.row(
+            rows[index].cell.workload,
+            engine=rows[index].cell.engine,
+            precision=rows[index].cell.precision,
+            threads=rows[index].cell.threads,
+            median_ms=None,
+            outcomes=dict.fromkeys(make.SCENARIOS, crash),
+        )
+    noisy = [Finding("noisy", f"{index} of 5 launches") for index in range(60)]
+    return tuple(
+        row if index % 10 or not row.latency else make.with_findings(row, noisy[index % 60])
+        for index, row in enumerate(rows)
+    )
+
+
+@pytest.fixture(scope="module")
+def rows(make):
+    return grown(make)
+
+
+@pytest.fixture(scope="module")
+def view(make, rows):
+    return build(make.manifest(), rows, make.standings(rows))
+
+
+@pytest.fixture(scope="module")
+def page(view):
+    return render(view)
+
+
+def groups(make, rows):
+    standings = make.standings(rows)
+    sequence = ordered(rows, standings)
+    return fields(sequence, named(sequence, standings), standings)
+
+
+def test_a_page_of_few_rows_leads_with_all_of_them(make):
+    found = groups(make, make.many(40))
+    assert large.leading(found) == found
+
+
+def test_the_ranked_lead_and_the_baseline_is_among_them(make, rows):
+    whole, led = groups(make, rows), large.leading(groups(make, rows))
+    assert [field.workload for field in led] == [field.workload for field in whole]
+    for field, few in zip(whole, led, strict=True):
+        assert large.FEW <= len(few.rows) <= large.FEW + 1
+        first = [*field.standing.best, *field.standing.rest][: large.FEW]
+        assert set(first) <= set(few.rows)
+        assert few.baseline == field.baseline
+        assert set(few.standing.best) <= set(few.rows) == set(few.names)
+
+
+def test_many_workloads_share_the_room(make):
+    rows = [make.row(f"w{place % 60}", engine=f"e{place // 60}", median_ms=5.0 + place) for place in range(360)]
+    led = large.leading(groups(make, rows))
+    assert len(led) == 24
+    assert {len(field.rows) for field in led} <= {2, 3}
+
+
+def test_the_page_says_how_many_of_how_many(view, page):
+    assert "leading rows" in large.remark(view)
+    assert large.remark(view) in page
+    assert f"of {len(view.rows)} in all" in large.remark(view)
+    assert len(re.findall(r"<[a-z]", page)) < 6000
+
+
+def test_a_verdict_shows_the_rows_that_the_sections_show(view):
+    told = {item.row for item in view.particulars}
+    for verdict in large.shortened(view).verdicts:
+        rows = {line.row for line in verdict.table.lines}
+        assert rows == {row for row in told if view.rows[row].workload == verdict.workload}
+
+
+def test_the_view_of_few_rows_is_told_as_it_is(make):
+    few = build(make.manifest(), make.many(40), make.standings(make.many(40)))
+    assert large.shortened(few) is few
+
+
+def test_the_numbers_of_a_chart_are_told_as_text(view, page):
+    tails = next(section for section in view.sections if section.id == "tails")
+    chart = tails.panels[0].charts[0]
+    told = re.search(r'<details class="of-chart">.*?<pre>(.*?)</pre>', page, re.DOTALL)[1]
+    head, *lines = csv.reader(io.StringIO(html.unescape(told)))
+    assert head == ["row", "latency, ms", "share of inferences slower"]
+    assert len(lines) == sum(len(curve.points) for curve in chart.curves)
+    assert lines[0][0] == view.rows[chart.curves[0].row].label
+    assert [float(number) for number in lines[0][1:]] == pytest.approx(chart.curves[0].points[0], rel=1e-3)
+
+
+def test_what_failed_is_counted_with_its_reason_and_its_first_rows(view, page):
+    coverage = large.compact(view.coverage, view.rows)
+    assert coverage.matrices == ()
+    assert [workload for workload, _ in coverage.sheets] == ["lite0", "yolo"]
+    failed = [incident for incident in coverage.incidents if incident.state == "failed"]
+    assert [len(incident.rows) + incident.more for incident in failed] == [10]
+    (noisy,) = [finding for finding in coverage.findings if finding.state == "noisy"]
+    assert len(noisy.rows) == 6
+    assert noisy.more > 10
+    assert "other reasons besides" in noisy.reason
+    assert "signal 11" in page
+
+
+def test_counts_of_the_coverage_add_up(view):
+    coverage = large.compact(view.coverage, view.rows)
+    counted = sum(
+        value.sort for _, sheet in coverage.sheets for line in sheet.lines for value in line[1:] if value.sort
+    )
+    assert counted == len(view.rows)
+
+
+def test_the_script_finds_every_row_with_its_reason(view, page):
+    found = embedded(page, "catalogue")
+    assert len(found["labels"]) == len(found["ids"]) == len(view.rows)
+    states = found["facets"]["state"]
+    why = [found["why"]["of"][at] for at in found["why"]["at"]]
+    failed = [index for index, at in enumerate(states["at"]) if states["of"][at] == "failed"]
+    assert len(failed) == 10
+    assert {why[index] for index in failed} == {"failed: signal 11"}
+    latency = next(figure for figure in found["figures"] if figure["key"] == "latency_ms")
+    assert [value is None for value in latency["values"]].count(True) == 10
+
+
+def test_every_row_is_in_the_data_once(view, page):
+    data = embedded(page, "rows")
+    at = data["columns"].index("variant_id")
+    assert [row[at] for row in data["rows"]] == [name.variant_id for name in view.rows]
+    assert "certificate" not in data["columns"]
+    assert "certificate_sha256" in data["columns"]
+
+
+def test_addresses_of_rows_are_those_of_their_variants(make, view):
+    few = build(make.manifest(), make.many(40), make.standings(make.many(40)))
+    here = dict(zip((name.variant_id for name in view.rows), anchors(view.rows), strict=True))
+    shared = [name for name in few.rows if name.variant_id in here]
+    assert shared
+    assert all(here[name.variant_id] == anchors(few.rows)[name.index] for name in shared)
+    assert len(set(here.values())) == len(here)
+
+
+@pytest.mark.parametrize("variant", ['"><script>', "", "a b", "é" * 40, "x" * 10_000, "\ud800"])
+def test_an_id_that_is_no_word_becomes_one(make, variant):
+    name = make.named_row(variant)
+    assert re.fullmatch(r"row-[0-9a-z-]{0,40}", anchors([name])[0])
+
+
+def test_ids_that_begin_alike_are_told_apart(make):
+    names = [make.named_row("a" * 20), make.named_row("a" * 19 + "b"), make.named_row("b" * 20)]
+    found = anchors(names)
+    assert len(set(found)) == 3
+    assert found[2] == f"row-{'b' * 12}"
+
+
+def test_packed_rows_name_each_column_once():
+    lines = [{"a": 1, "b": None}, {"a": 2, "b": "x", "c": 3}]
+    assert json.loads(packed(lines)) == {"columns": ["a", "b", "c"], "rows": [[1, None, None], [2, "x", 3]]}
+    assert json.loads(packed(lines, ["b"]))["columns"] == ["a", "c"]
+
+
+def test_an_empty_view_has_an_empty_catalogue():
+    assert json.loads(catalogue(build({}, (), ()), []))["labels"] == []
+
+
+def test_a_row_partly_failed_keeps_its_figures(make):
+    mixed = {"latency": Completed(), "memory": Failed(Stage.LOAD, "timeout", "too slow", "")}
+    rows = (make.row(outcomes=mixed), make.row(engine="b"))
+    found = embedded(make.page(rows), "catalogue")
+    assert found["why"]["of"] == ["", "failed: too slow"] or found["why"]["of"] == ["failed: too slow", ""]
+
+
+# --- in a browser ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def opened(visit, page, tmp_path):
+    path = tmp_path / "large.html"
+    path.write_text(page, encoding="utf-8")
+    return lambda fragment="", **options: visit(path, fragment, **options)
+
+
+def listed(page):
+    return page.locator("#t-all tbody tr:not(.pad) th bdi").all_inner_texts()
+
+
+@pytest.mark.browser
+def test_only_what_is_in_sight_exists_and_scrolling_brings_the_rest(opened):
+    page = opened("#data")
+    table = page.locator("#t-all")
+    table.scroll_into_view_if_needed()
+    page.wait_for_function("document.querySelectorAll('#t-all tbody tr').length > 10")
+    assert table.get_attribute("aria-rowcount") == "401"
+    assert page.locator("#t-all tbody tr").count() < 80
+    first = listed(page)
+    table.focus()
+    page.keyboard.press("End")
+    assert listed(page) != first
+    assert page.locator("#t-all tbody tr.marked").get_attribute("aria-rowindex") == "401"
+
+
+@pytest.mark.browser
+def test_all_rows_are_sorted_and_filtered_and_that_is_in_the_address(opened):
+    page = opened("#data")
+    page.locator("#t-all thead button", has_text="median latency").click()
+    page.wait_for_function("document.querySelectorAll('#t-all tbody tr').length > 10")
+    ascending = page.locator("#t-all tbody tr:not(.pad) td:nth-child(2)").all_inner_texts()
+    values = [float(text) for text in ascending]
+    assert values == sorted(values)
+    assert "sort=t-all%3A1a" in page.url
+    page.get_by_role("combobox", name="State").select_option("failed")
+    assert page.locator("#t-all").get_attribute("aria-rowcount") == "11"
+    assert page.locator("output.count").inner_text() == "10 of 400 rows"
+    address = page.url.split("#")[1]
+    again = opened(f"#{address}")
+    again.locator("#t-all").scroll_into_view_if_needed()
+    again.wait_for_function("document.querySelector('#t-all').getAttribute('aria-rowcount') === '11'")
+    assert again.locator("#t-all thead th").nth(1).get_attribute("aria-sort") == "ascending"
+
+
+@pytest.mark.browser
+def test_a_row_that_no_section_shows_is_told_in_full(opened, view):
+    told = {item.row for item in view.particulars}
+    untold = next(name for name in view.rows if name.index not in told)
+    page = opened(f"#{anchors(view.rows)[untold.index]}")
+    facts = page.locator("#all .one")
+    facts.wait_for()
+    assert untold.label in facts.locator("h4").inner_text()
+    assert untold.variant_id in facts.inner_text()
+    assert page.locator("#t-all tbody tr.marked th bdi").inner_text() == untold.label
+
+
+@pytest.mark.browser
+def test_without_scripts_the_leading_rows_and_the_files_remain(opened):
+    page = opened(java_script_enabled=False)
+    assert page.locator("#all").is_hidden()
+    assert page.locator("#t-latency-0 tbody tr").count() >= large.FEW
+    assert page.get_by_role("link", name="CSV").is_visible()
+    assert "in the source of this page" in page.locator("#data noscript").inner_text()
