@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from results.rows import rows
 from results.store import RunStore
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 # A test that imports OpenVINO by itself must not report that to its maker either: see engines/openvino_module.py.
 sys.modules.setdefault("openvino_telemetry", None)
+
+# How long an example takes says nothing of the code on a machine that does other work besides.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 _FACTORY = Path(__file__).parent / "results" / "factory.py"
 _WHEELS = Path(__file__).parent / "wheels.py"
