@@ -211,4 +211,5 @@ def _there(root: Path) -> str:
         return f"there is no run in {root}"
     tags = tags_in(root)
     tagged = f"; tags: {', '.join(list(tags)[:8])}" if tags else ""
-    return f"in {root} there are {len(runs)} runs, the newest {runs[-1].name}{tagged}"
+    count = "is 1 run" if len(runs) == 1 else f"are {len(runs):,} runs, the newest"
+    return f"in {root} there {count} {runs[-1].name}{tagged}"

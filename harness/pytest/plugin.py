@@ -57,7 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # Imported here: a session without a suite pays nothing.
     from harness.pytest.session import Suites  # noqa: PLC0415
 
-    config.pluginmanager.register(Suites(config), "harness-suites")
+    config.pluginmanager.register(Suites(config, is_suite), "harness-suites")
 
 
 def path_of(argument: str, folder: Path) -> Path:

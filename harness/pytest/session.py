@@ -13,10 +13,9 @@ from harness.cli.progress import Silent, duration, ending
 from harness.errors import HarnessError
 from harness.places import unplaced
 from harness.pytest.nodes import CellItem, SuiteFile
-from harness.pytest.plugin import is_suite
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, MutableMapping
+    from collections.abc import Callable, Generator, MutableMapping
     from typing import Self
 
     from harness.vocabulary import Cell, Launch, Record
@@ -25,13 +24,14 @@ if TYPE_CHECKING:
 class Suites:
     """A plugin that lives as long as a session in which a suite is named."""
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, is_suite: Callable[[Path], bool]) -> None:
         self._config = config
+        self._is_suite = is_suite
         self._files: list[SuiteFile] = []
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> SuiteFile | None:
         """Collect a suite that is named itself; those that lie in a folder that is named are left alone."""
-        if not parent.session.isinitpath(file_path) or not is_suite(file_path):
+        if not parent.session.isinitpath(file_path) or not self._is_suite(file_path):
             return None
         file = SuiteFile.from_parent(parent, path=file_path)
         self._files.append(file)
