@@ -199,8 +199,13 @@ def _check_different(names: Names) -> None:
     for (engine, name), kept in names.configurations.items():
         if name in kept:
             continue
-        equal = sorted({name, *kept} - {DEFAULT})
-        if DEFAULT in {name, *kept}:
+        equal = sorted({name, *kept})
+        if len(kept) > 1:
+            others = " or ".join(sorted(kept))
+            message = f"configurations.{engine}: {name} has no cell of its own, each is one of {others}"
+            raise PlanError(message, "take it out, or set what tells it apart")
+        if DEFAULT in equal:
+            equal.remove(DEFAULT)
             message = f"configurations.{engine}.{equal[0]} changes nothing in any cell that is asked for"
             raise PlanError(message, "its settings are the default's, or of exporters that no route goes through")
         message = f"configurations.{engine}: {' and '.join(equal)} are one in every cell that is asked for"

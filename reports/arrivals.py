@@ -109,7 +109,7 @@ def _camera_values(camera: Camera, asked: Sequence[float], scale: Scale) -> tupl
     by_launch = [units.significant(100 * share, 2) for share in sorted(camera.launch_misses)]
     spread = f"{by_launch[0]} to {by_launch[-1]} %" if len(set(by_launch)) > 1 else ""
     return (
-        _verdict(camera.verdict),
+        judged(camera.verdict),
         Value(shown, missed.estimate, bounds),
         Value(f"{missed.count:,}", missed.count, f"of {missed.of:,}"),
         Value(f"{camera.dropped:,}", camera.dropped),
@@ -126,7 +126,8 @@ def _response_ns(camera: Camera) -> float | None:
     return camera.response.estimate if camera.response else None
 
 
-def _verdict(verdict: str) -> Value:
+def judged(verdict: str) -> Value:
+    """Return a verdict as a cell of its colour."""
     return Value(verdict, verdict, tone=TONES.get(verdict, ""))
 
 
@@ -157,15 +158,16 @@ def _order(server: Server) -> int:
     return _VERDICTS.index(server.verdict) if server.verdict in _VERDICTS else len(_VERDICTS)
 
 
-def _slo(server: Server) -> str:
-    return f"{percentile(server.slo_percentile / 100)} ≤ {units.significant(server.slo_ms)}\u00a0ms"
+def service_level(percent: float, limit_ms: float) -> str:
+    """Return ``p99 ≤ 50.0 ms``; ``percent``: of the responses, 99 for p99."""
+    return f"{percentile(percent / 100)} ≤ {units.significant(limit_ms)}\u00a0ms"
 
 
 def _server_note(server: Server) -> str:
     found = "The highest rate that meets it was searched for" if server.searched else "The rate is the suite’s"
     return (
         f"Queries arrive at random and independently (Poisson). A response counts from when its query was due, waiting "
-        f"included, and is to keep {_slo(server)}. {found}."
+        f"included, and is to keep {service_level(server.slo_percentile, server.slo_ms)}. {found}."
     )
 
 
@@ -186,7 +188,7 @@ def _server_table(pairs: Sequence[tuple[RowName, Server]]) -> tuple[tuple[Column
         launches = len({tried.launch for tried in server.tried})
         rate = Value("none", None, tone="bad" if server.verdict == "misses" else "quiet")
         values = (
-            _verdict(server.verdict),
+            judged(server.verdict),
             estimated(server.rate_hz, units.PLAIN) if server.rate_hz else rate,
             Value(str(server.streams), server.streams),
             Value(str(server.batch), server.batch),
@@ -252,7 +254,7 @@ def _server_chart(anchor: str, pairs: Sequence[tuple[RowName, Server]], scale: S
         y=axis_of(f"{asked} of the response, {scale.unit}", [slo, *(y for path in paths for _, y in path.points)]),
         paths=paths,
         rule=slo,
-        rule_label=f"SLO, {_slo(first)}",
+        rule_label=f"SLO, {service_level(first.slo_percentile, first.slo_ms)}",
     )
 
 

@@ -334,6 +334,8 @@ def _span(axes: Axes) -> float:
 def _scale(axes: Axes, way: str, axis: Axis, limits: tuple[float, float], canvas: Canvas) -> None:
     if axis.log:
         axes.set(**{f"{way}scale": "log"})
+    if axis.within:
+        limits = max(limits[0], axis.within[0]), min(limits[1], axis.within[1])
     axes.set(**{f"{way}lim": limits, f"{way}label": axis.title})
     line = axes.xaxis if way == "x" else axes.yaxis
     line.label.set(color=TOKENS["muted"])
@@ -380,7 +382,7 @@ def _limits(
 
 
 def _around(values: Sequence[float], bounds: Sequence[float]) -> tuple[float, float]:
-    """Return the ends of an axis of signed changes, with room around."""
+    """Return the ends of an axis that need not begin at zero, with room around the estimates."""
     low, high = min(values), max(values)
     spread = max(high - low, 1.0)
     low, high = max(min([low, *bounds]), low - spread), min(max([high, *bounds]), high + spread)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from harness.proof import MAC_SHARE
 from harness.vocabulary import State, Unknowable
 from reports import techniques, units
 from reports.model import Column, Line, Panel, Particulars, Section, Table, Value
@@ -23,8 +24,8 @@ _NOT_TOLD = "not told"
 _TABLED = frozenset({"MACs by device", "MACs by precision", "threads", "streams"})
 """What the table above the particulars has, where it was told."""
 _LEAD = (
-    "Read back from each runtime, not taken from the suite. A row is a precision only where at least 90 % of its "
-    "multiply-accumulates ran at it, on the device asked for."
+    f"Read back from each runtime, not taken from the suite. A row is a precision only where at least "
+    f"{100 * MAC_SHARE:.0f} % of its multiply-accumulates ran at it, on the device asked for."
 )
 
 
@@ -91,7 +92,7 @@ def _asked_share(precision: str, execution: Execution | None) -> Value:
     if isinstance(execution.macs_by_precision, Unknowable):
         return Value(_NOT_TOLD, tone="quiet")
     share = execution.macs_by_precision.get(precision, 0.0)
-    return Value(percent(share), share, tone="" if share >= 0.9 else "bad")
+    return Value(percent(share), share, tone="" if share >= MAC_SHARE else "bad")
 
 
 def _shares(shares: Mapping[str, float] | Unknowable | None) -> Value:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from reports import units
 from reports.model import Column, Line, Table, Value
+from reports.speed import against, estimated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from reports.field import Field
     from reports.model import RowName
-    from reports.units import Scale
-    from results.row import Interval, Row
+    from results.row import Row
 
 TONES = {"passes": "good", "fails": "bad", "undecided": "warn"}
 """How an accuracy verdict is coloured; every verdict is also a word."""
@@ -32,7 +32,7 @@ def glance(field: Field) -> Table | None:
     offered: tuple[tuple[Column, Callable[[RowName, Row], Value | None]], ...] = (
         (
             Column("median latency", scale.unit, hint="host→host, 95 % interval over launches"),
-            lambda _, row: _estimated(row.latency.host_to_host, scale) if row.latency else None,
+            lambda _, row: estimated(row.latency.host_to_host, scale) if row.latency else None,
         ),
         (
             Column("against fastest", "×", hint="ratio of latencies; “not ranked”: see Coverage for the reason"),
@@ -40,7 +40,7 @@ def glance(field: Field) -> Table | None:
         ),
         (
             Column("throughput", "items/s", hint="with the number of streams that suits the engine"),
-            lambda _, row: _estimated(row.throughput.items_per_s, units.PLAIN) if row.throughput else None,
+            lambda _, row: estimated(row.throughput.items_per_s, units.PLAIN) if row.throughput else None,
         ),
         (
             Column("against FP32", "points", hint="paired change on the same images, 95 % interval"),
@@ -60,21 +60,6 @@ def glance(field: Field) -> Table | None:
     )
     columns: Sequence[Column] = [column for column, _ in shown]
     return Table(f"t-glance-{field.anchor}", f"Rows at a glance, {field.workload}", tuple(columns), lines)
-
-
-def against(field: Field, variant: str) -> Value:
-    """Return how a row's latency stands to the fastest, or that it is not ranked."""
-    if variant in field.standing.best[:1]:
-        return Value("1.00", 1.0, "fastest")
-    ratio = field.standing.ratio_to_best.get(variant)
-    if ratio is None:
-        return Value("not ranked", tone="quiet")
-    tied = " tie" if variant in field.standing.best else ""
-    return Value(units.significant(ratio.estimate), ratio.estimate, f"{units.PLAIN.bounds(ratio)}{tied}".strip())
-
-
-def _estimated(interval: Interval, scale: Scale) -> Value:
-    return Value(scale.number(interval.estimate), interval.estimate, scale.bounds(interval) or "no interval")
 
 
 def _change(row: Row) -> Value | None:

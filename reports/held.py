@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from reports import units
 from reports.model import Column, Line, Panel, Table, Value, Verdict
-from reports.text import counted, listed
+from reports.text import counted, who
 from reports.workloads import called
 from results.findings import MINIMUM_LAUNCHES
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from results.row import Row
 
 _HOLDS = "holds"
-_NAMED = 4
-"""Rows of a tie that are named one by one."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ def _camera_card(found: Sequence[_Holding], title: str, workload: str) -> Verdic
     elif len(best) == 1:
         headline = f"{labels[0]} holds {'the most: ' if len(found) > 1 else ''}{many}."
     else:
-        headline = f"Equal: {listed(labels) if len(labels) <= _NAMED else f'{len(labels)} rows'} hold {many}."
+        headline = f"Equal: {who(labels)} hold {many}."
     sentences = []
     if best and best[0].most:
         missed = best[0].most.missed

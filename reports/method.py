@@ -9,7 +9,7 @@ from reports import units
 from reports.execution import noise
 from reports.model import Method
 from reports.text import clamp, counted, listed
-from results.sources import mapping, shortest
+from results.sources import UNNAMED, machine_label, mapping, shortest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -56,16 +56,8 @@ def method(manifest: Mapping[str, Any], fields: Sequence[Field], records: int) -
 
 def machine(manifest: Mapping[str, Any]) -> str:
     """Return the machine in a few words, or an empty string where the manifest does not say."""
-    hardware = mapping(mapping(manifest.get("host")).get("hardware"))
-    processor, cores = hardware.get("cpu"), mapping(hardware.get("topology")).get("cores")
-    accelerators = hardware.get("accelerators")
-    words = [
-        str(processor.get("name", "")) if isinstance(processor, dict) else str(processor or ""),
-        counted(cores, "core") if isinstance(cores, int) else "",
-        f"{hardware['memory_gib']} GiB" if isinstance(hardware.get("memory_gib"), int) else "",
-        *(str(mapping(device).get("name", "")) for device in (accelerators if isinstance(accelerators, list) else ())),
-    ]
-    return clamp(", ".join(word for word in words if word), 120)
+    label = machine_label(mapping(mapping(manifest.get("host")).get("hardware")), memory=True)
+    return "" if label == UNNAMED else label
 
 
 def command(value: object) -> str:

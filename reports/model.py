@@ -25,7 +25,6 @@ class RowName:
     variant_id: str
     workload: str
     label: str  # short: only what tells it from its neighbours in the workload
-    full: str
     engine: str
     precision: str
     device: str
@@ -95,6 +94,7 @@ class Axis:
     title: str  # with its unit
     log: bool = False
     places: tuple[float, ...] = ()  # of the ticks, where the values themselves are few; none: round numbers
+    within: tuple[float, float] | None = None  # what its values can be, where that has ends
 
 
 @dataclass(frozen=True)

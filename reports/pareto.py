@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from reports import units
 from reports.field import nothing
+from reports.glance import TONES
 from reports.model import Axis, Column, Line, Panel, ScatterChart, Section, Spot, Table, Value
 from reports.speed import estimated
 from reports.text import counted
-from reports.verdict import TONES, metric_name
+from reports.verdict import metric_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 NAMED = 14
 """Up to so many spots in a plane all get their names; among more, only those that matter."""
+_POINTS = (0.0, 100.0)
+"""What a metric can be: an interval of a change, carried over to the metric, may reach beyond."""
 
 
 def pareto(fields: Sequence[Field]) -> Section:
@@ -50,16 +53,17 @@ def _panel(field: Field) -> Panel | None:
     primary = next(metric_name(row.accuracy.primary) for _, row in pairs if row.accuracy)
     drawn = sorted((spot.x, spot.y) for spot in spots if spot.row in frontier)
     baseline = field.rows[field.baseline].accuracy if field.baseline else None
+    level = baseline.metrics.get(baseline.primary) if baseline else None
     chart = ScatterChart(
         id=f"pareto-{field.anchor}",
         title=f"Latency against {primary}",
         description=f"{counted(len(spots), 'row')} by median host-to-host latency and {primary}; "
         f"{counted(len(drawn), 'row')} on the Pareto frontier. The table below holds the same numbers.",
         x=Axis(f"median latency, {scale.unit}, log scale", log=True),
-        y=Axis(f"{primary}, points"),
+        y=Axis(f"{primary}, points", within=_POINTS),
         spots=tuple(spots),
         frontier=tuple(drawn),
-        rule=baseline.metrics[baseline.primary] * 100 if baseline else None,
+        rule=None if level is None else level * 100,
         rule_label="FP32 baseline",
     )
     lines = tuple(_line(name, row, scale, on=name.index in frontier) for name, row in pairs)
@@ -87,7 +91,9 @@ def _spot(name: RowName, row: Row, scale: Scale, *, named: bool) -> Spot | None:
         return None
     shown, bounds = f"{metric_name(accuracy.primary)} {units.fixed(metric * 100, 1)} points", None
     if change is not None:
-        bounds = ((metric + change.low - change.estimate) * 100, (metric + change.high - change.estimate) * 100)
+        ends = ((metric + end - change.estimate) * 100 for end in (change.low, change.high))
+        low, high = (min(max(end, _POINTS[0]), _POINTS[1]) for end in ends)
+        bounds = low, high
         estimate, interval = units.change_in_points(change.estimate, change.low, change.high)
         shown = f"{shown}, {estimate} {interval} against FP32"
     return Spot(

@@ -252,10 +252,7 @@ def _axis(title: str, paths: Sequence[Path], way: int) -> Axis:
 
 def _tip(series: _Series, x: str, scale: Scale) -> str:
     first, last = series.points[0], series.points[-1]
-    ends = (
-        f"{scale.quantity(value)}".rstrip() if scale.unit else f"{scale.number(value)} items/s"
-        for _, value in (first, last)
-    )
+    ends = (scale.quantity(value) if scale.unit else f"{scale.number(value)} items/s" for _, value in (first, last))
     return f"{series.row.label}: {' to '.join(ends)} from {first[0]:g} to {last[0]:g} ({x})"
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reports import units
-from reports.arrivals import TONES
+from reports.arrivals import judged, service_level
 from reports.held import cameras
 from reports.model import Column, Dot, DotChart, Figure, Line, Panel, Section, Table, Value, Verdict
 from reports.speed import DRAWN, axis_of, drawn_of, estimated, percentile
-from reports.text import counted, listed
+from reports.text import NAMED, counted, listed, who
 from reports.workloads import called, workloads
 from results.scenarios.server import MEETS, highest_met
 from results.served import lowest_missed, served
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from results.driven import Server
     from results.served import Served
 
-_NAMED = 4
-"""Rows of a tie that are named one by one."""
 _ARRIVALS = ("server", "camera")
 
 
@@ -75,7 +73,7 @@ def _levels(group: Sequence[Field]) -> Iterator[Panel]:
 
 def called_level(level: Served) -> str:
     """Return ``p99 ≤ 50.0 ms``."""
-    return f"{percentile(level.percentile / 100)} ≤ {units.significant(level.limit_ms)}\u00a0ms"
+    return service_level(level.percentile, level.limit_ms)
 
 
 def _card(level: Served, names: Mapping[str, RowName], labels: Mapping[str, str], workload: str) -> Verdict:
@@ -98,12 +96,12 @@ def _headline(level: Served, labels: Mapping[str, str]) -> str:
         others = sum(server.verdict == MEETS for server in level.servers.values()) - 1
         most = "carries the most" if others else "alone is shown to carry a rate"
         return f"{first} {most} {within}: {_rate(level.servers[level.best[0]])} queries/s."
-    told = listed([labels[key] for key in level.best])
+    tied = [labels[key] for key in level.best]
     if not level.tested:
-        return f"Equal: {told if len(level.best) <= _NAMED else f'{len(level.best)} rows'} carry the same {within}."
-    if len(level.best) > _NAMED:
+        return f"Equal: {who(tied)} carry the same {within}."
+    if len(level.best) > NAMED:
         return f"A tie of {len(level.best)} rows: {first} carries the most {within}, and they cannot be told apart."
-    return f"A tie: {told} carry the most {within}, and cannot be told apart."
+    return f"A tie: {listed(tied)} carry the most {within}, and cannot be told apart."
 
 
 def _figures(level: Served, labels: Mapping[str, str]) -> Iterator[Figure]:
@@ -131,19 +129,18 @@ def _figures(level: Served, labels: Mapping[str, str]) -> Iterator[Figure]:
 
 def _sentences(level: Served, labels: Mapping[str, str]) -> Iterator[str]:
     ahead = [key for key in level.servers if _leads(level, key)]
-    for key in ahead[:_NAMED]:
+    for key in ahead[:NAMED]:
         yield f"{labels[key]} carried {_rate(level.servers[key])} queries/s, but is left out of the ranking."
     if level.best and len(level.servers) > 1 and not level.tested:
         yield "Rates that the suite gives, or of one launch, have no spread: they are compared as they are."
-    open_ended = [labels[key] for key in level.best[:_NAMED] if lowest_missed(level.servers[key]) is None]
+    open_ended = [labels[key] for key in level.best[:NAMED] if lowest_missed(level.servers[key]) is None]
     if open_ended:
         verb = "was" if len(open_ended) == 1 else "were"
         yield f"{listed(open_ended)} {verb} tried at no rate that missed: there may be more."
     for verdict in ("undecided", "misses"):
         told = [labels[key] for key, server in level.servers.items() if server.verdict == verdict]
         if told:
-            who = listed(told) if len(told) <= _NAMED else f"{len(told)} rows"
-            yield f"{verdict.capitalize()}: {who}."
+            yield f"{verdict.capitalize()}: {who(told)}."
     if level.screening:
         yield "Screening: fewer than five launches; nothing here is a recommendation."
 
@@ -213,7 +210,7 @@ def _values(level: Served, key: str, scale: units.Scale) -> tuple[Value, ...]:
         Value(str(server.streams), server.streams),
         Value(str(server.batch), server.batch),
         Value(str(launches), launches),
-        Value(server.verdict, server.verdict, tone=TONES.get(server.verdict, "")),
+        judged(server.verdict),
     )
 
 

@@ -101,10 +101,9 @@ def _latency_table(field: Field, pairs: list[tuple[RowName, Latency]], scale: Sc
     lines = []
     for name, measured in pairs:
         quantiles = {quantile.q: quantile for quantile in measured.quantiles}
-        against = field.standing.ratio_to_best.get(name.variant_id)
         values = (
             estimated(measured.host_to_host, scale),
-            Value("1.00", 1.0, "fastest") if name.variant_id in field.standing.best[:1] else _against(against),
+            against(field, name.variant_id),
             *(quantiled(quantiles.get(q), scale) for q in asked),
             Value(scale.number(measured.minimum_ns), measured.minimum_ns),
             Value(scale.number(measured.maximum_ns), measured.maximum_ns),
@@ -122,10 +121,15 @@ def _latency_table(field: Field, pairs: list[tuple[RowName, Latency]], scale: Sc
     return Table(f"t-latency-{field.anchor}", f"Latency, {field.workload}", columns, tuple(lines))
 
 
-def _against(interval: Interval | None) -> Value:
-    if interval is None:
+def against(field: Field, variant: str) -> Value:
+    """Return how a row's latency stands to the fastest, or that it is not ranked."""
+    if variant in field.standing.best[:1]:
+        return Value("1.00", 1.0, "fastest")
+    ratio = field.standing.ratio_to_best.get(variant)
+    if ratio is None:
         return Value("not ranked", tone="quiet")
-    return Value(units.significant(interval.estimate), interval.estimate, units.PLAIN.bounds(interval))
+    tied = " tie" if variant in field.standing.best else ""
+    return Value(units.significant(ratio.estimate), ratio.estimate, f"{units.PLAIN.bounds(ratio)}{tied}".strip())
 
 
 def quantiled(quantile: Quantile | None, scale: Scale) -> Value:
@@ -166,7 +170,7 @@ def _tail_panel(field: Field) -> Panel | None:
     curves = tuple(
         Curve(
             name.index,
-            tuple((latency_ns / scale.divisor, share) for latency_ns, share in measured.tail if share > 0),
+            tuple((latency_ns / scale.divisor, share) for latency_ns, share in measured.tail),
             f"{name.label}: slowest of {measured.iterations:,}: {scale.quantity(measured.maximum_ns)}",
         )
         for name, measured in drawn

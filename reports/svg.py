@@ -151,16 +151,16 @@ def _gather(root: ET.Element, parents: Mapping[ET.Element, ET.Element], tips: Ma
 
 def _share(root: ET.Element, styles: Styles) -> None:
     """Put the outlines of marks among those that the page has once, and their styles on what is drawn with them."""
-    for parent in [element for element in root.iter() if element.find(f"{_SVG}defs") is not None]:
-        for defs in parent.findall(f"{_SVG}defs"):
-            for path in defs.findall(f"{_SVG}path"):
-                drawn = [use for use in root.iter(f"{_SVG}use") if use.get(f"{_XLINK}href") == f"#{path.get('id')}"]
-                shape = styles.shape(outline(path.get("d", ""), places=2))
-                for use in drawn:
-                    del use.attrib[f"{_XLINK}href"]
-                    use.set("href", f"#{shape}")
-                    use.set("style", "; ".join(filter(None, (path.get("style"), use.get("style")))))
-                defs.remove(path)
+    drawn: dict[str, list[ET.Element]] = {}
+    for use in root.iter(f"{_SVG}use"):
+        drawn.setdefault(use.attrib.pop(f"{_XLINK}href"), []).append(use)
+    for defs in root.iter(f"{_SVG}defs"):
+        for path in defs.findall(f"{_SVG}path"):
+            shape = styles.shape(outline(path.get("d", ""), places=2))
+            for use in drawn.get(f"#{path.get('id')}", ()):
+                use.set("href", f"#{shape}")
+                use.set("style", "; ".join(filter(None, (path.get("style"), use.get("style")))))
+            defs.remove(path)
 
 
 def _unclip(root: ET.Element) -> None:

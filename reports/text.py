@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from results.words import UNSHOWABLE, counted, listed, showable
 
-__all__ = ["clamp", "counted", "inert_json", "listed", "showable"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["NAMED", "clamp", "counted", "inert_json", "listed", "showable", "who"]
+
+NAMED = 4
+"""Rows of a tie that a sentence names one by one; many equals are a table's business."""
 
 _MARKUP = re.compile(f"[<>&]|{UNSHOWABLE.pattern}")
 _SPACE = re.compile(r"\s+")
@@ -20,6 +27,11 @@ def clamp(text: str, limit: int) -> str:
     head = (limit - 1) * 2 // 3
     tail = limit - 1 - head
     return f"{line[:head].rstrip()}…{line[-tail:].lstrip()}"
+
+
+def who(labels: Sequence[str]) -> str:
+    """Return the rows that a sentence is about: their names, or of more than ``NAMED`` how many they are."""
+    return listed(labels) if len(labels) <= NAMED else f"{len(labels)} rows"
 
 
 def inert_json(text: str) -> str:

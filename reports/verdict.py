@@ -11,7 +11,7 @@ from reports.glance import TONES, glance
 from reports.large import LEADING, led
 from reports.model import Figure, Tag, Verdict
 from reports.names import TAGS
-from reports.text import clamp, counted, listed
+from reports.text import NAMED, clamp, counted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,13 +19,9 @@ if TYPE_CHECKING:
     from reports.field import Field
     from results.row import Row
 
-__all__ = ["TONES", "caveats", "metric_name", "verdict"]
-
 _KEEPS = frozenset({"passes", "reference"})
 INCIDENTS, FINDINGS = "incidents", "findings"
 """Ids of the parts of the page that say what did not complete, and what did with reservations."""
-_NAMED = 4
-"""Rows of a tie that are named one by one; many equals are a table's business."""
 _MANY = {"fails": "missed"}
 
 
@@ -52,7 +48,7 @@ def _headline(field: Field) -> str:
     standing = field.standing
     labels = [field.label(variant) for variant in standing.best]
     measured = " measured" if standing.screening else ""
-    if len(labels) > _NAMED:
+    if len(labels) > NAMED:
         return f"A tie of {len(labels)} rows: {labels[0]} is the fastest on the clock, and they cannot be told apart."
     if len(labels) > 1:
         return f"A tie: {listed(labels)} are the fastest{measured}, and cannot be told apart."
@@ -122,7 +118,7 @@ def _sentences(field: Field) -> list[str]:
 def _under_load(field: Field) -> list[str]:
     """Return which deadlines and SLOs of the suite the leading rows do not hold: speed alone is no answer."""
     sentences = []
-    for variant in field.standing.best[:_NAMED]:
+    for variant in field.standing.best[:NAMED]:
         row, label = field.rows[variant], field.label(variant)
         for camera in row.cameras:
             if camera.verdict != "holds":
@@ -150,7 +146,7 @@ def _ties(field: Field) -> list[str]:
 def _accuracies(field: Field) -> list[str]:
     """Return a sentence on the accuracy of each leading row; of many, how many keep it."""
     best = field.standing.best
-    if len(best) <= _NAMED:
+    if len(best) <= NAMED:
         return [_accuracy_sentence(field, variant) for variant in best]
     verdicts = Counter(accuracy.verdict if (accuracy := field.rows[variant].accuracy) else "" for variant in best)
     kept = sum(verdicts.pop(verdict, 0) for verdict in _KEEPS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from results.comparison import Side, Verdict, compare
 from results.environments import differences
 from results.rank import standings
 from results.sources import load, mapping, shortest
-from results.words import listed
+from results.words import counted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -105,7 +105,9 @@ def merged(sources: Sequence[Source]) -> Merged:
     ]
     if len({row.run_id for row in rows}) > 1:
         notes = (*notes, NEVER_PAIRED)
-    return Merged(rows, standings(rows), tuple(sources), _earlier(pairs), (*notes, *_other_images(rows)))
+    return Merged(
+        rows, standings(rows), tuple(sources), _earlier(pairs), (*notes, *_other_images(rows), *_other_references(rows))
+    )
 
 
 def own_launch(index: int) -> int:
@@ -241,6 +243,26 @@ def _other_images(rows: Iterable[Row]) -> list[str]:
         "comparable, and the frontier holds rows of one set alone."
         for workload, hashes in sets.items()
         if len(hashes) > 1
+    ]
+
+
+def _other_references(rows: Iterable[Row]) -> list[str]:
+    """Return a sentence for each workload with rows whose accuracy changed against an FP32 row that does not stand."""
+    stand: dict[tuple[str, str, str], set[str]] = defaultdict(set)
+    for row in rows:
+        stand[row.cell.workload, row.machine, row.label].add(row.run_id)
+    count = Counter(
+        row.cell.workload
+        for row in rows
+        if row.accuracy is not None
+        and row.accuracy.change is not None
+        and (runs := stand.get((row.cell.workload, row.machine, row.accuracy.change.reference)))
+        and row.run_id not in runs
+    )
+    return [
+        f"The accuracy of {counted(rows_of_it, 'row')} of “{workload}” is compared with an FP32 row of the same run, "
+        "of which another run’s stands here: no accuracy is compared across runs."
+        for workload, rows_of_it in count.items()
     ]
 
 

@@ -135,19 +135,20 @@ def _has_plan(store: RunStore) -> bool:
 # --- machines ----------------------------------------------------------------------------------------------------
 
 
-def machine_label(hardware: Mapping[str, Any]) -> str:
-    """Return a machine in a few words: board or processor, cores, accelerators with their count.
+def machine_label(hardware: Mapping[str, Any], *, memory: bool = False) -> str:
+    """Return a machine in a few words: board or processor, cores, its ``memory`` too if asked, accelerators counted.
 
     What the fingerprint does not say is left out; where it says nothing the machine is ``UNNAMED``.
     """
     cpu = hardware.get("cpu")
     processor = _fact(cpu.get("name") if isinstance(cpu, Mapping) else cpu)
     cores = mapping(hardware.get("topology")).get("cores")
-    devices = hardware.get("accelerators")
+    size, devices = hardware.get("memory_gib"), hardware.get("accelerators")
     names = [_fact(mapping(device).get("name")) for device in (devices if isinstance(devices, list) else ())]
     words = [
         _fact(hardware.get("board")) or processor or _fact(hardware.get("architecture")),
         counted(cores, "core") if isinstance(cores, int) and not isinstance(cores, bool) else "",
+        f"{size} GiB" if memory and isinstance(size, int) and not isinstance(size, bool) else "",
         *(f"{count} × {name}" if count > 1 else name for name, count in sorted(Counter(filter(None, names)).items())),
     ]
     return ", ".join(filter(None, words))[:_LONGEST] or UNNAMED

@@ -90,14 +90,14 @@ def report(
     from results.sources import load as load_runs
 
     sources = load_runs([_folder(name, runs) for name in run_names or ["latest"]])
-    if json:
-        as_json(_data(merged(sources), wanted))
-        return
     if form == HTML and output is not None and _is_folder(output):
         _write_site(sources, wanted, Path(output))
         return
     _check_one_suite(sources)
     together = merged(sources)
+    if json:
+        as_json(_data(together, wanted))
+        return
     if form != HTML:
         place = None if output is None else Path(output)
         view = _view(together, _answers(together, wanted), Path() if place is None else place.parent)
@@ -155,6 +155,7 @@ def _data(together: Merged, wanted: Asked | None) -> dict[str, Any]:
     from harness.cli import recommendation_text
     from harness.cli.summary import summary_data
     from harness.codec import encode
+    from results import table
 
     sources = together.sources
     if len(sources) == 1:
@@ -165,7 +166,7 @@ def _data(together: Merged, wanted: Asked | None) -> dict[str, Any]:
             "notes": list(together.notes),
             "standings": [encode(standing) for standing in together.standings],
             "earlier": [encode(earlier) for earlier in together.earlier],
-            "rows": _row_data(together),
+            "rows": table.records(together.rows),
         }
     found = _answers(together, wanted)
     if found is not None:
@@ -186,14 +187,6 @@ def _run_data(source: Source) -> dict[str, Any]:
         "trouble": source.trouble,
         "damage": list(source.damage),
     }
-
-
-def _row_data(together: Merged) -> Any:
-    import json
-
-    from results import table
-
-    return json.loads(table.to_json(together.rows))
 
 
 def _answers(together: Merged, wanted: Asked | None) -> tuple[Recommendation, ...] | None:

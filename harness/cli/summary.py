@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +58,7 @@ def summary_data(store: RunStore, derived: Sequence[Row]) -> dict[str, Any]:
             for scenario, outcome in row.outcomes.items()
             if _trouble(outcome)
         ],
-        "rows": json.loads(tables.to_json(derived)),
+        "rows": tables.records(derived),
     }
 
 
@@ -155,9 +154,9 @@ def _table(name: str, derived: Sequence[Row]) -> Table:
         latency, rate, memory = row.latency, row.throughput, row.memory
         table.add_row(
             Text(row.label.removesuffix(shared).rstrip()),
-            _significant(latency.host_to_host.estimate / 1e6) if latency else "–",
+            units.significant(latency.host_to_host.estimate / 1e6) if latency else "–",
             _interval_ms(latency.host_to_host) if latency else "–",
-            _significant(rate.items_per_s.estimate) if rate else "–",
+            units.significant(rate.items_per_s.estimate) if rate else "–",
             f"{memory.peak / 1e6:.0f}" if memory else "–",
             *_accuracy(row.accuracy),
         )
@@ -191,7 +190,7 @@ def _by_latency(row: Row) -> float:
 def _interval_ms(interval: Interval) -> str:
     if interval.low is None or interval.high is None:
         return "–"
-    return f"{_significant(interval.low / 1e6)}-{_significant(interval.high / 1e6)}"
+    return f"{units.significant(interval.low / 1e6)}-{units.significant(interval.high / 1e6)}"
 
 
 def _accuracy(result: AccuracyResult | None) -> tuple[str, str]:
@@ -202,10 +201,6 @@ def _accuracy(result: AccuracyResult | None) -> tuple[str, str]:
     if change is None:
         return value, result.verdict
     return value, f"{100 * change.estimate:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
-
-
-def _significant(value: float) -> str:
-    return f"{value:#.3g}".rstrip(".") if value < 1000 else f"{value:.0f}"
 
 
 def _show_driven(derived: Sequence[Row]) -> None:

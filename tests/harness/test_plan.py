@@ -396,6 +396,21 @@ def test_names_of_one_thing_are_refused_whatever_else_is_chosen(changes, message
     assert caught.value.hint
 
 
+def test_a_name_whose_cells_are_of_several_others_is_refused_and_accuses_none_of_these():
+    read, made = {"importer": {"a": 1}}, {"quantiser": {"method": "minmax"}}
+    twins = {"one": {"both": {"export": {**read, **made}}, "read": {"export": read}}}
+
+    def route_of_one(_format, _formats, precision):
+        calibrated = precision is Precision.INT8
+        return Path(calibrated, ("quantiser",) if calibrated else ("importer",))
+
+    suite = a_suite(configurations=twins, matrix={"precision": ["fp32", "int8"]})
+    with pytest.raises(
+        PlanError, match=r"configurations\.one: read has no cell of its own, each is one of both or def"
+    ):
+        planned(suite, find_route=route_of_one)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

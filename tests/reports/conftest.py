@@ -300,7 +300,7 @@ def with_findings(item, *findings):
 
 def named_row(variant_id):
     """Return the name of a row with an id of any kind."""
-    return RowName(0, variant_id, "w", "label", "label", "torch", "fp32", "cpu", 0, "circle", "completed")
+    return RowName(0, variant_id, "w", "label", "torch", "fp32", "cpu", 0, "circle", "completed")
 
 
 @pytest.fixture(scope="session")

@@ -31,9 +31,7 @@ CSS = (Path(reports.__file__).parent / "assets" / "style.css").read_text(encodin
 
 
 def name(index, label="openvino int8", shape="triangle", *, doubted=False):
-    return RowName(
-        index, f"v{index}", "w", label, label, "openvino", "int8", "cpu", index % 10, shape, "completed", doubted
-    )
+    return RowName(index, f"v{index}", "w", label, "openvino", "int8", "cpu", index % 10, shape, "completed", doubted)
 
 
 AXIS = Axis("latency, ms")
@@ -126,6 +124,14 @@ def test_a_whisker_beyond_reason_is_cut_with_an_arrow():
     axes = figure.axes[0]
     assert axes.get_xlim()[1] < 20
     assert any(line.get_marker() == ">" for line in axes.lines)
+
+
+def test_an_axis_keeps_to_what_its_values_can_be():
+    spots = (Spot(0, 5.0, None, 0.2, (0.0, 1.4), "tip"), Spot(1, 9.0, None, 99.9, (98.0, 100.0), "tip"))
+    for within, kept in ((None, False), ((0.0, 100.0), True)):
+        chart = ScatterChart("s", "t", "d", AXIS, Axis("top-1, points", within=within), spots)
+        low, high = charts.draw(chart, [name(0), name(1)], charts.WIDE).axes[0].get_ylim()
+        assert ((low, high) == (0.0, 100.0)) is kept
 
 
 @given(st.floats(1e-6, 1e6), st.floats(1.01, 1e5), st.booleans(), st.sampled_from([4, 7]))

@@ -48,6 +48,29 @@ def test_throughput_is_ordered_by_itself(make):
     assert [view.rows[line.row].label for line in section.panels[0].tables[0].lines] == ["b fp32", "a fp32"]
 
 
+def test_a_whisker_of_a_share_ends_where_a_share_does(make):
+    rows = [
+        make.row(accuracy=make.accuracy(0.995)),
+        make.row(engine="b", accuracy=make.accuracy(0.004, (-0.991, -0.999, 0.2), "fails")),
+        make.row(engine="c", accuracy=make.accuracy(0.997, (0.002, -0.003, 0.008), "passes")),
+    ]
+    view = build(make.manifest(), rows, make.standings(rows))
+    (panel,) = next(part for part in view.sections if part.id == "pareto").panels
+    bounds = {view.rows[spot.row].engine: spot.y_bounds for spot in panel.charts[0].spots}
+    assert bounds["b"] == (0.0, 100.0)
+    assert bounds["c"] == (pytest.approx(99.2), 100.0)
+
+
+def test_tied_rows_are_called_so_wherever_they_are_held_against_the_fastest(make):
+    rows = [make.row(engine=engine, median_ms=10.0 + place) for place, engine in enumerate("abc")]
+    view = build(make.manifest(), rows, make.standings(rows, 2))
+    (panel,) = next(part for part in view.sections if part.id == "latency").panels
+    for table in (panel.tables[0], view.verdicts[0].table):
+        asides = [line.values[1].aside for line in table.lines]
+        assert asides[0] == "fastest"
+        assert [aside.endswith("tie") for aside in asides] == [False, True, False]
+
+
 def test_without_bounds_that_is_said():
     assert estimated(Interval(5.0, None, None, 1), PLAIN).aside == "no interval"
 

@@ -210,6 +210,16 @@ def test_accuracy_is_compared_within_its_own_run(rows):
     assert {result.change for result in told} == {row.accuracy.change for row in quantised}
 
 
+def test_an_accuracy_against_a_row_that_no_longer_stands_is_said(rows):
+    changed = next(row for row in rows if row.accuracy and row.accuracy.change)
+    newer = [row for row in rows if row.label == changed.accuracy.change.reference]
+    said = "compared with an FP32 row of the same run"
+    assert any(said in note for note in merged([source(rows, "01A"), source(newer, "01B")]).notes)
+    assert not any(said in note for note in merged([source(rows, "01A"), source(rows, "01B")]).notes)
+    apart = merged([source(rows, "01A"), source(newer, "01B", "Intel Xeon, 8 cores", "bbbbbbbbbbbb")])
+    assert not any(said in note for note in apart.notes), "each machine has its own"
+
+
 def test_runs_that_do_not_say_their_machine_are_of_machines_of_their_own(rows):
     found = merged([source(rows, "01A", UNNAMED, ""), source(rows, "01B", f"{UNNAMED} #?01B", "")])
     assert len(found.rows) == 2 * len(rows)
@@ -388,6 +398,12 @@ def test_two_runs_of_one_id_are_an_error(copied):
 )
 def test_a_machine_in_a_few_words(hardware, label):
     assert machine_label(hardware) == label
+
+
+@pytest.mark.parametrize(("told", "words"), [(24, ", 24 GiB"), ("unavailable: no /proc/meminfo", ""), (True, "")])
+def test_a_machine_with_its_memory(told, words):
+    hardware = {**HARDWARE, "memory_gib": told, "accelerators": [{"name": "NVIDIA L4"}]}
+    assert machine_label(hardware, memory=True) == f"AMD EPYC 7B13, 2 cores{words}, NVIDIA L4"
 
 
 @given(st.dictionaries(st.text(min_size=1), st.sampled_from(["a", "b", "a #x"])))
