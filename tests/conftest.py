@@ -30,6 +30,7 @@ settings.load_profile("untimed")
 _FACTORY = Path(__file__).parent / "results" / "factory.py"
 _WHEELS = Path(__file__).parent / "wheels.py"
 _OFFERED = Path(__file__).parent / "offered.py"
+_POSTGRES = Path(__file__).parent / "postgres.py"
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +61,21 @@ def wheels():
 def offered():
     """The maker of recommendations by hand."""
     return _loaded(_OFFERED)
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL server, for as long as tests run; they skip, with the reason, where none is installed."""
+    pytest.importorskip("psycopg")
+    with _loaded(_POSTGRES).running() as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres):
+    """The name of an empty database of the test's own."""
+    with postgres.database("team") as name:
+        yield name
 
 
 def _loaded(path: Path) -> ModuleType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,10 @@ from harness.cli.exit_codes import ExitCode
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy.orm import Session
+
     from results.histories import Asked
     from results.history import History, Shift, Spot
 
@@ -50,6 +55,14 @@ _File = Annotated[
     Path,
     typer.Option("--acknowledged", metavar="FILE", help="File of acknowledged changes; it belongs beside the suite."),
 ]
+_Index = Annotated[
+    str,
+    typer.Option(
+        "--index",
+        metavar="URL",
+        help="Ask a team's index instead, postgresql://USER@HOST/DATABASE: see `results push`.",
+    ),
+]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _PLACE = Path("baselines") / "acknowledged.json"
 
@@ -65,6 +78,7 @@ def show(
     last: _Last = 200,
     acknowledged: _File = _PLACE,
     runs: Runs = campaigns.RUNS,
+    index: _Index = "",
     fail_on_change: Annotated[
         int | None,
         typer.Option(
@@ -87,9 +101,9 @@ def show(
     if json and csv:
         raise HarnessError("--json and --csv are two forms of the same", "give one of them")
     asked = _asked(cell, quantity, hardware, last)
-    found = _found(asked, runs, acknowledgements.read(acknowledged))
+    found = _found(asked, runs, index, acknowledgements.read(acknowledged))
     if cell is not None and not found:
-        raise _none_such(asked, runs)
+        raise _none_such(asked, runs, index)
     listed = found if cell is not None else sorted((one for one in found if one.open), key=lambda one: -one.worst)
     if csv:
         history_text.print_csv(found if cell is not None else listed)
@@ -122,6 +136,7 @@ def ack(
     last: _Last = 200,
     acknowledged: _File = _PLACE,
     runs: Runs = campaigns.RUNS,
+    index: _Index = "",
     json: _Json = False,
 ) -> None:
     """Take a change of CELL as it is: it alarms no more, and further changes are looked for around its new level.
@@ -134,9 +149,9 @@ def ack(
 
     held = acknowledgements.read(acknowledged)
     asked = _asked(cell, quantity, hardware, last)
-    found = _found(asked, runs, held)
+    found = _found(asked, runs, index, held)
     if not found:
-        raise _none_such(asked, runs)
+        raise _none_such(asked, runs, index)
     taken = [(one, shift) for one in found if (shift := _at(one, at)) is not None]
     if not taken:
         raise _no_change(found, at)
@@ -176,24 +191,31 @@ def _asked(cell: str | None, quantity: str | None, hardware: str, last: int) -> 
     return Asked("*" if cell is None else cell, quantity or "", hardware, last)
 
 
-def _found(asked: Asked, runs: Path, held: Any) -> list[History]:
+@contextmanager
+def _asking(runs: Path, index: str) -> Iterator[Session]:
+    """Yield the index that is asked: of a folder of runs, or a team's."""
     from harness.cli.results import indexed
-    from results.histories import histories
-    from results.index.database import reading
+    from results.index import database, postgres
 
-    with reading(indexed(runs).place) as session:
+    asked = postgres.reading(postgres.address(index)) if index else database.reading(indexed(runs).place)
+    with asked as session:
+        yield session
+
+
+def _found(asked: Asked, runs: Path, index: str, held: Any) -> list[History]:
+    from results.histories import histories
+
+    with _asking(runs, index) as session:
         return list(histories(session, asked, held))
 
 
-def _none_such(asked: Asked, runs: Path) -> HarnessError:
+def _none_such(asked: Asked, runs: Path, index: str) -> HarnessError:
     """Say why nothing is there: no such cell, or no such quantity or hardware of it."""
     import difflib
 
-    from harness.cli.results import indexed
     from results.index.asking import cells, quantities
-    from results.index.database import reading
 
-    with reading(indexed(runs).place) as session:
+    with _asking(runs, index) as session:
         meant = list(cells(session, asked.cells))
         if not meant:
             labels = sorted({cell.label for cell in cells(session)})

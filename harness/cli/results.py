@@ -15,7 +15,7 @@ from rich.text import Text
 
 from harness import codec
 from harness.cli import campaign as campaigns
-from harness.cli import results_kept
+from harness.cli import results_kept, results_push
 from harness.cli.arguments import Runs
 from harness.cli.console import as_json, document, errors, out, say
 from harness.cli.exit_codes import ExitCode
@@ -35,6 +35,7 @@ app = typer.Typer(help="List, show, ask, carry and tidy up the runs that are kep
 app.command("bundle")(results_kept.bundle)
 app.command("import")(results_kept.import_)
 app.command("prune")(results_kept.prune)
+app.command("push")(results_push.push)
 
 AnyRun = Annotated[
     str, typer.Argument(metavar="RUN", help="A run: its id, the beginning of it, a tag, a git ref, or latest.")

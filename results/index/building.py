@@ -14,6 +14,7 @@ from harness.errors import HarnessError, StoreError
 from results.files import explained
 from results.index import models
 from results.index.database import DamagedIndexError, filling, place_of
+from results.index.fitting import storable
 from results.quantities import Rule, quantity
 from results.snapshots import identity_key, is_noisy, snapshot
 from results.store import RunStore, runs_in
@@ -136,7 +137,7 @@ def _enter(session: Session, folder: Path, seen: str) -> None:
         (models.Reading, _readings(contents, run.id, numbers)),
         (models.Launch, _launches(contents, run.id, numbers)),
     ):
-        made = list(rows)
+        made = [storable(models.Base.metadata.tables[table.__tablename__], row) for row in rows]
         if made:
             session.execute(insert(table), made)
 
@@ -154,7 +155,7 @@ def _read(folder: Path) -> _Contents:
 
 def _unreadable(folder: Path, seen: str, why: str) -> models.Run:
     words = ("created_at", "suite", "preset", "hw_id", "env_id", "revision", "harness_version", "drift", "journal")
-    return models.Run(
+    return _stored(
         run_id=folder.name,
         **dict.fromkeys(words, ""),
         dirty=False,
@@ -171,7 +172,7 @@ def _run(contents: _Contents, seen: str) -> models.Run:
     small = contents.small
     revision = small.environment.get("revision")
     told = revision if isinstance(revision, dict) else {}  # a text where the suite lies in no repository
-    return models.Run(
+    return _stored(
         run_id=small.run_id,
         created_at=small.created_at,
         suite=small.suite,
@@ -190,6 +191,10 @@ def _run(contents: _Contents, seen: str) -> models.Run:
         journal=small.derived_from,
         seen=seen,
     )
+
+
+def _stored(**values: Any) -> models.Run:
+    return models.Run(**storable(models.Base.metadata.tables["runs"], values))
 
 
 def _numbers(session: Session, contents: _Contents) -> dict[str, int]:
@@ -240,7 +245,8 @@ def _cells(contents: _Contents) -> dict[str, dict[str, Any]]:
     shown = ("cell_id", "key", "label", "workload", "engine", "precision", "device", "scenario")
     for state in contents.small.cells:
         rows[state.cell_id] = {**{name: getattr(state, name) for name in shown}, "named_by": run_id}
-    return rows
+    table = models.Base.metadata.tables["cells"]
+    return {cell_id: storable(table, row) for cell_id, row in rows.items()}
 
 
 def _states(contents: _Contents, run: int, numbers: Mapping[str, int]) -> Iterator[dict[str, Any]]:

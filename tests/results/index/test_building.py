@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from harness.errors import StoreError
-from harness.vocabulary import Launch, Precision
+from harness.vocabulary import Failed, Launch, Precision, Stage
 from results.index import building, database, models
 from results.index.building import bring_up_to_date
 from results.index.database import place_of, reading
@@ -351,3 +351,12 @@ def test_a_percentile_is_as_noisy_as_most_of_the_launches_that_it_is_of(factory,
     found = rows(place, "SELECT quantity, noisy FROM readings WHERE launch IS NULL")
     assert {noisy for quantity, noisy in found if quantity.startswith("p")} == {flagged}
     assert {noisy for quantity, noisy in found if quantity == "size"} == {0}
+
+
+def test_a_text_that_no_database_holds_is_made_one_that_each_does(factory, tmp_path):
+    crash = Failed(Stage.STEADY, "crash", "it said \ud800, then \0", "")
+    factory.write_run(tmp_path, (factory.Recipe("lite0", "torch", Precision.FP32, failure=crash, launches=1),))
+    place = bring_up_to_date(tmp_path).place
+    told = "it said ‹U+D800›, then ‹U+0000›"
+    assert {message for (message,) in rows(place, "SELECT message FROM launches")} == {told}
+    assert all(told in why for (why,) in rows(place, "SELECT why FROM states"))
