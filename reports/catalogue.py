@@ -83,23 +83,15 @@ def catalogue(view: View, lines: Sequence[Mapping[str, Any]]) -> str:
     return json.dumps(found, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-def packed(lines: Sequence[Mapping[str, Any]], left_out: Iterable[str] = ()) -> str:
-    """Return rows as JSON that names each column once: ``{"columns": […], "rows": [[…], …]}``."""
-    dropped = set(left_out)
-    columns = [name for name in dict.fromkeys(name for line in lines for name in line) if name not in dropped]
-    rows = [[line.get(name) for name in columns] for line in lines]
-    return json.dumps({"columns": columns, "rows": rows}, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-
-
 def _accuracies(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     return [_ACCURACY.get(str(line.get("accuracy_verdict")), UNMEASURED) for line in lines]
 
 
 def _coded(values: Iterable[str]) -> dict[str, list[Any]]:
-    """Return texts that repeat as the list of the different ones, and which of them each is."""
+    """Return texts that repeat as the list of the different ones, and which of them each is where they differ."""
     of: dict[str, int] = {}
     at = [of.setdefault(value, len(of)) for value in values]
-    return {"of": list(of), "at": at}
+    return {"of": list(of), "at": at} if len(of) > 1 else {"of": list(of)}
 
 
 def _rounded(value: object, factor: float) -> float | None:

@@ -17,8 +17,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports import charts, large, svg
-from reports.catalogue import anchors, catalogue, facets, packed
+from reports.catalogue import anchors, catalogue, facets
 from reports.chart_data import as_text, sheet
+from reports.embedded import carried
 from reports.legend import legend
 from reports.text import clamp, inert_json, showable
 
@@ -72,8 +73,7 @@ def render(view: View) -> str:
             script=Markup(script),  # noqa: S704 - ours
             policy=Markup(policy),  # noqa: S704 - ours
             catalogue=Markup(inert_json(catalogue(view, lines))),  # noqa: S704 - inert
-            # Of a large run the digests of the certificates remain: they tell as much, in less.
-            data=Markup(inert_json(packed(lines, () if whole else ("certificate",)))),  # noqa: S704 - inert
+            data=carried(lines, whole=whole),
             csv_link=_link(view.downloads.csv),
         )
     )
@@ -168,5 +168,7 @@ def _sha256(text: str) -> str:
 
 def _link(text: str) -> str:
     """Return a ``data:`` link of CSV, or an empty string where it would weigh too much."""
+    if len(text) > _LINK_LIMIT:
+        return ""  # a link is never shorter than its text
     link = f"data:text/csv;charset=utf-8,{quote(text, safe=_LINKABLE, errors='replace')}"
     return link if len(link) <= _LINK_LIMIT else ""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import zlib
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from results.page_tables import Seen
 
 _ROWS = re.compile(r'<script type="application/json" id="rows">(.*?)</script>', re.DOTALL)
+_COMPRESSED = re.compile(r'<script type="application/zlib" id="rows" data-encoding="base64">(.*?)</script>', re.DOTALL)
+_MOST = 1 << 28
+"""Bytes that compressed rows may come to: far more than any run has, and no danger to a machine."""
 
 
 @dataclass(frozen=True)
@@ -64,25 +69,45 @@ def published(path: Path) -> Published:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}", hint) from error
-    inside = _ROWS.search(text)
+    inside, compressed = _ROWS.search(text), _COMPRESSED.search(text)
     try:
-        data = json.loads(inside[1] if inside else text, parse_constant=_refuse)
+        plain = _expanded(compressed[1]) if compressed else inside[1] if inside else text
+        data = json.loads(plain, parse_constant=_refuse)
     except ValueError as error:
         raise DataError(f"{path} holds no rows of a report: {error}", hint) from error
     lines = _lines(data)
     if lines is None:
         raise DataError(f"{path} holds no rows of a report", hint)
     variants = [str(line["variant_id"]) for line in lines]
-    tables = page_tables(text) if inside else {}
+    tables = page_tables(text) if inside or compressed else {}
     seen = {variants[row]: cells for row, cells in tables.items() if row < len(variants)}
     return Published(path.name, dict(zip(variants, lines, strict=True)), seen)
 
 
+def _expanded(text: str) -> str:
+    """Return what base64 of zlib holds. Raises ``ValueError`` where it is something else, or too much to be rows."""
+    expanding = zlib.decompressobj()
+    try:
+        found = expanding.decompress(base64.b64decode(text, validate=True), _MOST)
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+    if not expanding.eof or expanding.unused_data:
+        raise ValueError(f"compressed rows of {len(text):,} characters are cut off, or hold more than {_MOST:,} bytes")
+    return found.decode("utf-8")
+
+
 def _lines(data: Any) -> list[dict[str, Any]] | None:
-    """Return rows as objects, from a list of them or from lists under common columns; ``None`` where it is neither."""
+    """Return rows as objects, from a list of them, from lists under common columns, or from columns by their names.
+
+    ``None`` where it is none of these.
+    """
     rows = data.get("rows") if isinstance(data, dict) else data
     columns = data.get("columns") if isinstance(data, dict) else None
-    if isinstance(columns, list) and isinstance(rows, list):
+    if isinstance(columns, dict):
+        if not all(isinstance(values, list) and len(values) == data.get("size") for values in columns.values()):
+            return None
+        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    elif isinstance(columns, list) and isinstance(rows, list):
         if not all(isinstance(row, list) and len(row) == len(columns) for row in rows):
             return None
         rows = [dict(zip(map(str, columns), row, strict=True)) for row in rows]

@@ -8,27 +8,56 @@
     element.append(...children);
     return element;
   };
+  // What is dear is made when it is first asked for.
+  const lazily = (made) => {
+    let found;
+    return () => (found ??= made());
+  };
+  // The rows in full stand behind this script, so that who filters need not wait for them.
+  const loaded = new Promise((resolve) => {
+    if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", resolve, { once: true });
+    else resolve();
+  });
 
   // --- what the page carries: facets and leading figures by column, every row in full -----------------------------
-  const catalogue = JSON.parse(byId("catalogue").textContent);
-  const size = catalogue.labels.length;
-  const figure = (key) => catalogue.figures.find((found) => found.key === key);
-  const rowOf = new Map(catalogue.ids.map((id, row) => [`row-${id}`, row]));
-  const coded = ({ of, at }) => (row) => of[at[row]];
-  const workloadOf = catalogue.facets.workload ? coded(catalogue.facets.workload) : () => "";
-  const whyOf = coded(catalogue.why);
-  let data;
+  const coded = ({ of, at }) => (row) => of[at ? at[row] : 0];
+  const catalogue = lazily(() => {
+    const found = JSON.parse(byId("catalogue").textContent);
+    return {
+      ...found,
+      size: found.labels.length,
+      rowOf: new Map(found.ids.map((id, row) => [`row-${id}`, row])),
+      workloadOf: found.facets.workload ? coded(found.facets.workload) : () => "",
+      whyOf: coded(found.why),
+    };
+  });
+  const figure = (key) => catalogue().figures.find((found) => found.key === key);
 
-  function whole() {
-    data ??= JSON.parse(byId("rows").textContent);
-    return data;
-  }
+  // Resolves to every row in full, as pairs of a column and its value: plain where there are few, else compressed.
+  const whole = lazily(async () => {
+    await loaded;
+    const carried = byId("rows");
+    if (carried.type === "application/json") {
+      const { columns, rows } = JSON.parse(carried.textContent);
+      return { size: rows.length, of: (row) => columns.map((name, at) => [name, rows[row][at]]) };
+    }
+    const letters = atob(carried.textContent);
+    const bytes = new Uint8Array(letters.length);
+    for (let at = 0; at < letters.length; at += 1) bytes[at] = letters.charCodeAt(at);
+    const text = new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate")));
+    const { columns, size } = await text.json();
+    const named = Object.entries(columns);
+    return { size, of: (row) => named.map(([name, values]) => [name, values[row]]) };
+  });
 
+  const unread = () => make("p", { className: "remark" }, "This browser cannot read compressed data; harness report --json prints the rows.");
+
+  const formats = [];
   function digits(value) {
     if (value === null) return "—";
     const places = value === 0 ? 0 : Math.min(20, Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value)))));
-    const options = { minimumFractionDigits: places, maximumFractionDigits: places };
-    return value.toLocaleString("en", options).replace("-", "−");
+    formats[places] ??= new Intl.NumberFormat("en", { minimumFractionDigits: places, maximumFractionDigits: places });
+    return formats[places].format(value).replace("-", "−");
   }
 
   // Elements about each row, found when they are first asked for.
@@ -68,10 +97,10 @@
   }
 
   // --- sorting: a button in each head; cells without a value stay last whichever way ---------------------------
-  const collate = new Intl.Collator("en", { numeric: true }).compare;
+  const collate = lazily(() => new Intl.Collator("en", { numeric: true }).compare);
 
   function order(a, b) {
-    return typeof a === "number" && typeof b === "number" ? a - b : collate(String(a), String(b));
+    return typeof a === "number" && typeof b === "number" ? a - b : collate()(String(a), String(b));
   }
 
   function key(row, column) {
@@ -131,15 +160,27 @@
   for (const table of every("table.data")) buttons(table, (way) => arrange(table, way));
 
   // --- all rows: a list of which only what is in sight exists -----------------------------------------------------
-  const grid = byId("all") && list(byId("all"));
+  const home = byId("all");
+  let listed;
+  const grid = () => (listed ??= list());
+  if (home) {
+    home.hidden = false;
+    const near = new IntersectionObserver((entries) => {
+      if (!entries.at(-1).isIntersecting) return;
+      near.disconnect();
+      grid();
+    }, { rootMargin: "100%" });
+    near.observe(home);
+  }
 
-  function list(home) {
-    const texts = Object.entries(catalogue.facets).filter(([, facet]) => facet.of.length > 1);
+  function list() {
+    const { labels, ids, figures, facets, why, size, whyOf } = catalogue();
+    const texts = Object.entries(facets).filter(([, facet]) => facet.of.length > 1);
     const columns = [
-      { title: "row", kind: "name", value: (row) => catalogue.labels[row] },
-      ...catalogue.figures.map(({ title, unit, values }) => ({ title, unit, kind: "num", value: (row) => values[row] })),
+      { title: "row", kind: "name", value: (row) => labels[row] },
+      ...figures.map(({ title, unit, values }) => ({ title, unit, kind: "num", value: (row) => values[row] })),
       ...texts.map(([name, facet]) => ({ title: name, kind: "words", value: coded(facet) })),
-      ...(catalogue.why.of.some((why) => why) ? [{ title: "what there is to say", kind: "why", value: (row) => whyOf(row) || null }] : []),
+      ...(why.of.some((why) => why) ? [{ title: "what there is to say", kind: "why", value: (row) => whyOf(row) || null }] : []),
     ];
     const heads = columns.map(({ title, unit, kind }) =>
       make("th", { scope: "col", className: kind }, make("span", { className: "head" }, title),
@@ -151,7 +192,6 @@
     const view = make("div", { className: "scroll grid" }, table);
     const one = make("div", { className: "one", hidden: true, tabIndex: -1 });
     home.append(view, one);
-    home.hidden = false;
 
     const natural = Array.from({ length: size }, (_, row) => row);
     let ordered = natural; // every row, as sorted
@@ -165,7 +205,7 @@
       return columns.map(({ kind, value }) => {
         const found = value(row);
         if (kind === "name") {
-          const link = make("a", { href: `#row-${catalogue.ids[row]}`, tabIndex: -1 }, make("bdi", {}, found));
+          const link = make("a", { href: `#row-${ids[row]}`, tabIndex: -1 }, make("bdi", {}, found));
           return make("th", { scope: "row", className: "name" }, link);
         }
         const text = kind === "num" ? digits(found) : found ?? "—";
@@ -216,13 +256,18 @@
     }
 
     // What the data says of a row for which the page has no particulars.
-    function tell(row) {
-      const { columns: names, rows } = whole();
-      const pairs = names.map((name, at) => [name, rows[row][at]]).filter(([, value]) => value !== null);
-      const facts = pairs.map(([name, value]) =>
-        make("div", {}, make("dt", {}, name), make("dd", {}, typeof value === "object" ? JSON.stringify(value) : String(value))));
-      one.replaceChildren(make("h4", {}, make("bdi", {}, catalogue.labels[row])), make("dl", { className: "facts" }, ...facts));
+    let asked;
+    async function tell(row) {
+      asked = row;
+      one.replaceChildren(make("h4", {}, make("bdi", {}, labels[row])));
       one.hidden = false;
+      const told = await whole().then(({ of }) => make("dl", { className: "facts" }, ...facts(of(row))), unread);
+      if (asked === row) one.append(told);
+    }
+
+    function facts(pairs) {
+      return pairs.filter(([, value]) => value !== null).map(([name, value]) =>
+        make("div", {}, make("dt", {}, name), make("dd", {}, typeof value === "object" ? JSON.stringify(value) : String(value))));
     }
 
     view.addEventListener("scroll", () => draw(), { passive: true });
@@ -233,7 +278,7 @@
       const page = Math.max(1, Math.floor(view.clientHeight / height) - 2);
       const step = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page }[event.key];
       const to = { Home: 0, End: shown.length - 1 }[event.key] ?? (step === undefined ? undefined : Math.max(active, step > 0 ? -1 : 0) + step);
-      if (event.key === "Enter" && active >= 0) go(`row-${catalogue.ids[shown[active]]}`);
+      if (event.key === "Enter" && active >= 0) go(`row-${ids[shown[active]]}`);
       else if (to !== undefined) activate(to);
       else return;
       event.preventDefault();
@@ -248,6 +293,7 @@
       view.scrollTop = 0;
     }
 
+    if (lastKept) filterBy(lastKept);
     return {
       table, filterBy, sortBy,
       reveal(row) {
@@ -264,25 +310,28 @@
   // --- filtering: facets and a word ----------------------------------------------------------------------------
   let needles;
   let lastKept = null; // null: every row
-  const was = new Uint8Array(size).fill(1);
+  const was = lazily(() => new Uint8Array(catalogue().size).fill(1));
 
   function keep(wish) {
+    const { size, labels, facets, workloadOf } = catalogue();
     const kept = new Uint8Array(size).fill(1);
     for (const [name, value] of Object.entries(wish)) {
       if (name === "q") {
-        needles ??= catalogue.labels.map((label, row) => `${label} ${workloadOf(row)}`.toLowerCase());
+        needles ??= labels.map((label, row) => `${label} ${workloadOf(row)}`.toLowerCase());
         const word = value.toLowerCase();
         for (let row = 0; row < size; row += 1) if (!needles[row].includes(word)) kept[row] = 0;
         continue;
       }
-      const { of, at } = catalogue.facets[name];
+      const { of, at } = facets[name];
       const code = of.indexOf(value);
-      for (let row = 0; row < size; row += 1) if (at[row] !== code) kept[row] = 0;
+      for (let row = 0; row < size; row += 1) if ((at ? at[row] : 0) !== code) kept[row] = 0;
     }
     return kept;
   }
 
   function apply() {
+    const { size, facets, workloadOf } = catalogue();
+    const before = was();
     const wish = wanted();
     const any = Object.keys(wish).length > 0;
     const kept = keep(wish);
@@ -291,13 +340,13 @@
     const workloads = new Set();
     for (let row = 0; row < size; row += 1) {
       if (kept[row]) { count += 1; workloads.add(workloadOf(row)); }
-      if (kept[row] === was[row]) continue;
-      was[row] = kept[row];
+      if (kept[row] === before[row]) continue;
+      before[row] = kept[row];
       for (const element of about(row)) {
         element.classList.toggle(element.matches(".mark, .slot") ? "off" : "gone", !kept[row]);
       }
     }
-    const known = new Set(catalogue.facets.workload ? catalogue.facets.workload.of : []);
+    const known = new Set(facets.workload ? facets.workload.of : []);
     for (const element of every("main [data-workload]")) {
       const name = element.dataset.workload;
       element.classList.toggle("off", count > 0 && known.has(name) && !workloads.has(name));
@@ -307,24 +356,25 @@
     }
     filter.querySelector(".count").textContent = any ? `${count.toLocaleString("en")} of ${size.toLocaleString("en")} rows` : `${size.toLocaleString("en")} rows`;
     tellFastest(any && count > 0 ? kept : null);
-    if (grid) grid.filterBy(lastKept);
+    if (listed) listed.filterBy(lastKept);
   }
 
   // The fastest ranked row of what the filter keeps, of each workload, so that it is found without a scroll.
   const told = 3;
   function tellFastest(kept) {
     const found = filter.querySelector(".found");
+    const { size, ids, labels, ranked, workloadOf } = catalogue();
     const latency = figure("latency_ms");
     const first = new Map();
     for (let row = 0; kept && latency && row < size; row += 1) {
-      if (!kept[row] || !catalogue.ranked[row] || latency.values[row] === null) continue;
+      if (!kept[row] || !ranked[row] || latency.values[row] === null) continue;
       const name = workloadOf(row);
       if (!first.has(name) || latency.values[row] < latency.values[first.get(name)]) first.set(name, row);
     }
     found.hidden = !kept || !latency;
     if (found.hidden) { found.replaceChildren(); return; }
     const links = Array.from(first).slice(0, told).map(([name, row]) => {
-      const link = make("a", { href: `#row-${catalogue.ids[row]}` }, make("bdi", {}, catalogue.labels[row]));
+      const link = make("a", { href: `#row-${ids[row]}` }, make("bdi", {}, labels[row]));
       const workload = first.size > 1 ? [make("span", { className: "quiet" }, " on ", make("bdi", {}, name))] : [];
       return make("span", { className: "first" }, link, ` ${digits(latency.values[row])} ms`, ...workload);
     });
@@ -350,7 +400,7 @@
   }
 
   function reveal(target, focus) {
-    const row = rowOf.get(target);
+    const row = target.startsWith("row-") ? catalogue().rowOf.get(target) : undefined;
     mark(row);
     if (row !== undefined && lastKept && !lastKept[row]) {
       for (const control of controls) control.value = "";
@@ -359,7 +409,7 @@
     }
     const element = byId(target);
     if (!element) {
-      if (row !== undefined && grid) grid.reveal(row);
+      if (row !== undefined && home) grid().reveal(row);
       return;
     }
     if (element.tagName === "DETAILS") element.open = true;
@@ -393,9 +443,10 @@
     const asked = new Map(query.getAll("sort").map((word) => word.split(/:(?=\d+[ad]$)/)).filter(([, way]) => way));
     for (const id of new Set([...sorts.keys(), ...asked.keys()])) {
       const way = asked.get(id);
-      const table = byId(id);
+      const all = home && id === "t-all";
+      const table = all ? grid().table : byId(id);
       if (sorts.get(id) === way || !table || !table.tHead || (way && parseInt(way, 10) >= table.tHead.rows[0].cells.length)) continue;
-      if (grid && table === grid.table) grid.sortBy(way);
+      if (all) grid().sortBy(way);
       else arrange(table, way);
       if (way) sorts.set(id, way);
       else sorts.delete(id);
@@ -405,15 +456,14 @@
   }
 
   if (filter) {
-    apply();
+    const act = () => { apply(); remember(place().target); };
     restore();
     filter.hidden = false;
     filter.open = matchMedia("(min-width: 44.01rem)").matches || Object.keys(wanted()).length > 0;
-    filter.addEventListener("input", () => { apply(); remember(place().target); });
+    filter.addEventListener("input", act);
     filter.querySelector(".clear").addEventListener("click", () => {
       for (const control of controls) control.value = "";
-      apply();
-      remember(place().target);
+      act();
     });
   }
   window.addEventListener("popstate", restore);
@@ -421,13 +471,12 @@
   // --- the rows as a file --------------------------------------------------------------------------------------
   const json = byId("json");
   json.hidden = false;
-  json.addEventListener("click", () => {
-    const { columns, rows } = whole();
-    const lines = rows.map((row) => Object.fromEntries(columns.map((name, at) => [name, row[at]])));
+  json.addEventListener("click", () => whole().then(({ size, of }) => {
+    const lines = Array.from({ length: size }, (_, row) => Object.fromEntries(of(row)));
     const url = URL.createObjectURL(new Blob([JSON.stringify(lines, null, 1)], { type: "application/json" }));
     make("a", { href: url, download: json.dataset.name }).click();
     setTimeout(() => URL.revokeObjectURL(url), 60000);
-  });
+  }, () => json.replaceWith(unread())));
 
   // --- where the reader is -------------------------------------------------------------------------------------
   const links = new Map(every(".bar ul a").map((link) => [link.getAttribute("href").slice(1), link]));
@@ -460,7 +509,7 @@
     if (hinted) return [hinted, hinted.dataset.tip];
     const name = target.closest("th.name, .who, .folds summary");
     const owner = name && name.closest("[data-row]");
-    return owner ? [name, whyOf(Number(owner.dataset.row))] : [null, ""];
+    return owner ? [name, catalogue().whyOf(Number(owner.dataset.row))] : [null, ""];
   }
 
   function show(words, x, y, from) {
@@ -505,7 +554,8 @@
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
 
   // One tab stop a chart, arrow keys from mark to mark.
-  for (const svg of every(".chart > svg")) {
+  loaded.then(() => every(".chart > svg").forEach(reachable));
+  function reachable(svg) {
     const marks = every(".mark", svg);
     const name = svg.querySelector(":scope > title");
     svg.setAttribute("aria-label", name.textContent);
@@ -543,4 +593,7 @@
   window.addEventListener("afterprint", () => {
     for (const details of folded) details.open = false;
   });
+
+  performance.mark("interactive"); // for who measures: from here on the page answers
+  loaded.then(() => (self.requestIdleCallback ?? setTimeout)(catalogue));
 })();

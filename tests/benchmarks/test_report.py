@@ -17,9 +17,10 @@ def test_the_rows_are_of_every_kind_and_always_the_same():
 
 
 def test_the_figures_have_the_limits_of_the_issue(monkeypatch):
-    monkeypatch.setattr(
-        report, "_browsed", lambda _path, _chromium, _told, repeats: ([90.0] * repeats, [20.0] * repeats)
-    )
+    def browsed(_first, _path, _chromium, _told, repeats):
+        return report._Browsed(*([value] * repeats for value in (90.0, 120.0, 300.0, 20.0)))
+
+    monkeypatch.setattr(report, "_browsed", browsed)
     monkeypatch.setattr(report.shutil, "which", lambda _name: "chromium")
     measured = report.measure(lambda _words: None, rows=4, large=6, repeats=2)
     assert [(figure.unit, figure.limit.high) for figure in measured.figures] == [
@@ -27,8 +28,10 @@ def test_the_figures_have_the_limits_of_the_issue(monkeypatch):
         ("s", 10.0),
         ("ms", 200.0),
         ("ms", 200.0),
+        ("ms", None),
+        ("ms", 200.0),
     ]
-    assert measured.figures[2].value == pytest.approx(90)
+    assert [figure.value for figure in measured.figures[2:]] == pytest.approx([90, 120, 300, 20])
     assert "6 rows has" in measured.notes[0]
 
 

@@ -74,6 +74,12 @@ def test_power_with_one_stream_is_set_against_no_capacity(offered, groups, varia
     assert values(panel.tables[0])["capacity per power items/s per W"].text == "—"
 
 
+def test_power_that_was_measured_at_full_load_is_set_against_the_capacity(offered, groups, variant):
+    measured = offered.offer(variant, watts_source="measured at full load, in its soak (rapl, package)")
+    (panel,) = cost([offered.recommendation(measured)], groups).panels
+    assert values(panel.tables[0])["capacity per power items/s per W"].text == "3.48"
+
+
 def test_notes_on_the_answer_are_not_repeated(offered, groups, variant):
     notes = (offered.UNITS_TESTED, "a: memory grows")
     (panel,) = cost([offered.recommendation(offered.offer(variant), notes=notes)], groups).panels

@@ -74,20 +74,29 @@ def test_the_table_has_the_shape_of_ultralytics(make):
         "79.0",
         "5.00 ± 0.05",
         "300 ± 3",
-        "",
-        "",
+        "unknown",
+        "unknown",
         "accuracy undecided",
     ]
     assert "torch int8" not in by_model, "what never ran has no line"
 
 
-def test_only_what_the_runtime_tells_is_a_count(make):
+def test_what_one_row_tells_of_a_model_is_so_for_all_its_rows(make):
     row = make.row()
     flags = {"parameters": "2616248", "flops": "6500000000"}
-    _, _, line = table(told(make, [replace(row, execution=replace(row.execution, flags=flags))]), "lite0")
-    assert line[5:7] == ["2.62", "6.50"]
+    torch = replace(row, execution=replace(row.execution, flags=flags))
+    other = make.row(engine="openvino", median_ms=5.0)
+    _, _, *lines = table(told(make, [other, torch]), "lite0")
+    assert [line[5:7] for line in lines] == [["2.62", "6.50"]] * 2
+    smaller = replace(other, cell=replace(other.cell, shape=(3, 96, 96)))
+    _, _, *lines = table(told(make, [smaller, torch]), "lite0")
+    assert {tuple(line[5:7]) for line in lines} == {("unknown", "unknown"), ("2.62", "6.50")}
+
+
+def test_only_a_whole_number_is_a_count(make):
+    row = make.row()
     _, _, line = table(told(make, [replace(row, execution=replace(row.execution, flags={"flops": "many"}))]), "lite0")
-    assert line[5:7] == ["", ""]
+    assert line[5:7] == ["unknown", "unknown"]
 
 
 def test_one_launch_has_no_interval_and_other_inputs_have_their_shape(make):

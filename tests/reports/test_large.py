@@ -12,11 +12,13 @@ import pytest
 
 from harness.vocabulary import Completed, Failed, Finding, Stage
 from reports import large
-from reports.catalogue import anchors, catalogue, packed
+from reports.catalogue import anchors, catalogue
 from reports.field import fields
 from reports.html import render
 from reports.names import named, ordered
 from reports.view import build
+from results.published import published
+from results.reported import line_differences
 
 
 def embedded(page, name):
@@ -150,12 +152,24 @@ def test_the_script_finds_every_row_with_its_reason(view, page):
     assert [value is None for value in latency["values"]].count(True) == 10
 
 
-def test_every_row_is_in_the_data_once(view, page):
-    data = embedded(page, "rows")
-    at = data["columns"].index("variant_id")
-    assert [row[at] for row in data["rows"]] == [name.variant_id for name in view.rows]
-    assert "certificate" not in data["columns"]
-    assert "certificate_sha256" in data["columns"]
+def test_every_row_is_in_the_data_once_without_its_certificate(view, page, tmp_path):
+    (tmp_path / "page.html").write_text(page, encoding="utf-8")
+    found = published(tmp_path / "page.html")
+    assert list(found.rows) == [name.variant_id for name in view.rows]
+    columns = set(next(iter(found.rows.values())))
+    assert "certificate" not in columns
+    assert "certificate_sha256" in columns
+    assert columns == set(json.loads(view.downloads.json)[0]) - {"certificate"}
+
+
+def test_rounded_rows_still_say_what_the_records_give(rows, page, tmp_path):
+    (tmp_path / "page.html").write_text(page, encoding="utf-8")
+    found = published(tmp_path / "page.html")
+    assert not [words for row in rows for words in line_differences(row, found.rows[row.variant_id])]
+
+
+def test_the_rows_in_full_come_last(page):
+    assert page.index('id="catalogue"') < page.index("<script>") < page.index('id="rows"')
 
 
 def test_addresses_of_rows_are_those_of_their_variants(make, view):
@@ -178,12 +192,6 @@ def test_ids_that_begin_alike_are_told_apart(make):
     found = anchors(names)
     assert len(set(found)) == 3
     assert found[2] == f"row-{'b' * 12}"
-
-
-def test_packed_rows_name_each_column_once():
-    lines = [{"a": 1, "b": None}, {"a": 2, "b": "x", "c": 3}]
-    assert json.loads(packed(lines)) == {"columns": ["a", "b", "c"], "rows": [[1, None, None], [2, "x", 3]]}
-    assert json.loads(packed(lines, ["b"]))["columns"] == ["a", "c"]
 
 
 def test_an_empty_view_has_an_empty_catalogue():
@@ -264,3 +272,42 @@ def test_without_scripts_the_leading_rows_and_the_files_remain(opened):
     assert page.locator("#t-latency-0 tbody tr").count() >= large.FEW
     assert page.get_by_role("link", name="CSV").is_visible()
     assert "in the source of this page" in page.locator("#data noscript").inner_text()
+
+
+@pytest.mark.browser
+def test_the_json_of_a_large_page_is_made_of_its_compressed_rows(opened, view, tmp_path):
+    page = opened()
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="JSON").click()
+    waiting.value.save_as(tmp_path / "rows.json")
+    lines = json.loads((tmp_path / "rows.json").read_text(encoding="utf-8"))
+    full = json.loads(view.downloads.json)
+    assert [line["variant_id"] for line in lines] == [line["variant_id"] for line in full]
+    for name, value in lines[0].items():
+        assert value == (pytest.approx(full[0][name], rel=1e-9) if isinstance(value, float) else full[0][name])
+
+
+@pytest.mark.browser
+def test_a_browser_that_cannot_expand_says_so(browser, page, view, tmp_path):
+    path = tmp_path / "large.html"
+    path.write_text(page, encoding="utf-8")
+    old = browser.new_page()
+    old.add_init_script("delete globalThis.DecompressionStream")
+    told = {item.row for item in view.particulars}
+    untold = next(name for name in view.rows if name.index not in told)
+    old.goto(f"{path.as_uri()}#{anchors(view.rows)[untold.index]}")
+    old.get_by_text("cannot read compressed data").wait_for()
+    old.get_by_role("button", name="JSON").click()
+    old.locator(".buttons").get_by_text("harness report --json").wait_for()
+    old.close()
+
+
+@pytest.mark.browser
+def test_who_filters_need_not_wait_for_the_rows_in_full(visit, page, tmp_path):
+    path = tmp_path / "begun.html"
+    path.write_text(page[: page.index('<script type="application/zlib"')], encoding="utf-8")
+    begun = visit(path)
+    begun.get_by_role("combobox", name="State").select_option("failed")
+    assert begun.locator("output.count").inner_text() == "10 of 400 rows"
+    begun.get_by_role("button", name="JSON").click()
+    begun.locator(".buttons").get_by_text("harness report --json").wait_for()

@@ -197,6 +197,15 @@ def test_power_that_was_measured_is_not_that_of_full_load(offered):
     assert plain(words.energy(measured)).startswith("61.0 W (measured with one stream (rapl, package))")
 
 
+def test_where_power_and_energy_are_known_from_is_said_once_or_twice(offered):
+    soaked = "measured at full load, in its soak (rapl, package)"
+    both = offered.offer("a", watts_source=soaked, joules_source=soaked)
+    assert plain(words.energy(both)).count(soaked) == 1
+    stated = plain(words.energy(offered.offer("a", joules_source=soaked)))
+    assert stated.startswith("61.0 W (at full load, as stated with its price), 0.410 J per inference [0.400, 0.420] (")
+    assert stated.count(soaked) == 1
+
+
 # --- on the page -------------------------------------------------------------------------------------------------
 
 

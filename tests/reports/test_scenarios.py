@@ -300,6 +300,17 @@ def test_a_soak_without_its_course_is_told_without_a_chart(make, rows):
     assert "is not on record" in render(alone)
 
 
+def test_a_soak_that_was_metered_shows_what_it_took(make, rows):
+    energy = (Energy("dram", "rapl", interval(0.05), 3.0), Energy("package", "rapl", interval(0.31), 42.0))
+    told = [replace(rows[0], soaks=(replace(rows[0].soaks[0], energy=energy),)), rows[1]]
+    columns = panel(view_of(make, told), "Soak").tables[0].columns
+    assert [(column.title, column.unit) for column in columns[-2:]] == [("energy", "J per inference"), ("power", "W")]
+    (_, first), (_, second) = lines(view_of(make, told), "Soak")
+    assert (first["energy"].text, first["energy"].aside, first["power"].text) == ("0.310", "package, rapl", "42.0")
+    assert (second["energy"].text, second["power"].text) == ("—", "—")
+    assert "energy" not in lines(view_of(make, rows), "Soak")[0][1]
+
+
 def test_a_soak_shows_what_is_left_and_since_when(make, rows):
     view = view_of(make, rows)
     (first, slower), (_, steady) = lines(view, "Soak")
