@@ -11,7 +11,8 @@ from reports.recommendation import SHOWN, called_by, cost_title, devices_of, pai
 from reports.recommendation_words import PARTS
 from reports.speed import estimated
 from reports.text import clamp
-from results.procurement.offers import STATED, Span
+from results.procurement.offers import Span
+from results.procurement.power import ONE_STREAM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,7 +79,7 @@ def _table(
         Column("devices", hint="for the load at the allowed utilisation; spares beside"),
         Column("energy", "kWh a year"),
         Column("energy", "J per inference"),
-        Column("capacity per power", "items/s per W", hint="at full load, where a price states the power"),
+        Column("capacity per power", "items/s per W", hint="where the power of full load is known, stated or measured"),
     )
     lines = tuple(
         Line(
@@ -116,7 +117,7 @@ def _energy(offer: Offer) -> tuple[Value, Value, Value]:
     joules = offer.joules_per_inference
     held = offer.capacity.items_per_s.estimate
     # What was measured with one stream is no power of full load.
-    per_watt = held / offer.watts if offer.watts and offer.watts_source == STATED else None
+    per_watt = held / offer.watts if offer.watts and ONE_STREAM not in offer.watts_source else None
     return (
         Value(units.PLAIN.number(offer.energy_kwh_per_year), offer.energy_kwh_per_year),
         estimated(joules, units.PLAIN) if joules else Value(units.MISSING),

@@ -10,6 +10,7 @@ from reports.field import grouped
 from reports.model import Axis, Column, Line, LineChart, Panel, Path, Table, Value
 from reports.speed import CURVES, estimated
 from reports.text import counted
+from results.procurement.power import of_device
 from results.row import Interval
 from results.scenarios.soak import SLOWED
 
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 _MINUTES_FROM_S = 300.0
 _PER = 1000
 """Inferences that growth is told over."""
+_METERED = (
+    Column(
+        "energy", "J per inference", hint="at full load, by the counter that sees most of the device, of one launch"
+    ),
+    Column("power", "W", hint="at full load, idle draw included"),
+)
 
 
 # --- speed -------------------------------------------------------------------------------------------------------
@@ -35,6 +42,7 @@ def soaks(field: Field) -> Iterator[Panel]:
     for place, pairs in enumerate(grouped(found, lambda soak: soak.title)):
         pairs.sort(key=lambda pair: -pair[1].sustained)
         anchor, title = f"{field.anchor}-{place}", titled("Soak", pairs[0][1].title)
+        metered = any(of_device(soak.energy, name.device) for name, soak in pairs)
         columns = (
             Column("sustained", "items/s", hint="over the last third"),
             Column("burst", "items/s", hint="over the first 10 seconds"),
@@ -42,8 +50,12 @@ def soaks(field: Field) -> Iterator[Panel]:
             Column("slower after", "s", hint="below 97 % of the burst from then to the end"),
             Column("lasted", "s"),
             Column("streams"),
+            *(_METERED if metered else ()),
         )
-        lines = tuple(Line(name.index, _soak_values(soak)) for name, soak in pairs)
+        lines = tuple(
+            Line(name.index, (*_soak_values(soak), *(_energy_values(name, soak) if metered else ())))
+            for name, soak in pairs
+        )
         table = Table(f"t-soak-{anchor}", f"{title}, {field.workload}", columns, lines)
         watched = [(name, soak) for name, soak in pairs if soak.series]
         drawn = watched[:CURVES]
@@ -65,6 +77,17 @@ def _soak_values(soak: Soak) -> tuple[Value, ...]:
         Value(units.significant(slowed), slowed, tone="warn") if slowed is not None else _not_slowed(soak),
         Value(f"{soak.seconds:,.0f}", soak.seconds),
         Value(str(soak.streams), soak.streams),
+    )
+
+
+def _energy_values(name: RowName, soak: Soak) -> tuple[Value, ...]:
+    found = of_device(soak.energy, name.device)
+    if found is None or found.joules_per_inference is None:
+        return Value(units.MISSING), Value(units.MISSING)
+    joules = found.joules_per_inference
+    return (
+        Value(units.significant(joules.estimate), joules.estimate, f"{found.scope}, {found.source}"),
+        Value(units.PLAIN.number(found.watts), found.watts),
     )
 
 

@@ -175,7 +175,7 @@ def _offers(
         Column("used", "%", hint="of the devices’ capacity at the load"),
         Column("cost per year", currency),
         Column("cost per million", currency, hint="inferences"),
-        Column("power", "W", hint="of one device, as stated with its price or measured with one stream"),
+        Column("power", "W", hint="of one device, as stated with its price, else as measured; see beside it"),
         Column("energy", "J per inference"),
         Column("accuracy kept", "%", hint="of the FP32 row’s metric"),
         Column("stands on", numeric=False),

@@ -179,7 +179,7 @@ def basis(offer: Offer) -> str:
     """Return what a capacity stands on, the limiting measurement first, and the power mode."""
     words = [clamp(each, _REASON) for each in offer.capacity.basis]
     if offer.capacity.at_least:
-        words.append("the highest load tried held as well, so that there may be more")
+        words.append("a higher load was not tried, or with too few queries to tell, so that there may be more")
     return "; ".join((*words, f"power mode: {clamp(offer.capacity.power_mode, _LABEL)}"))
 
 
@@ -192,7 +192,9 @@ def energy(offer: Offer) -> str:
     joules = offer.joules_per_inference
     if joules is not None:
         ends = units.PLAIN.bounds(joules)
-        words.append(f"{units.significant(joules.estimate)}\u00a0J per inference{f' {ends}' if ends else ''}")
+        own = offer.joules_source if offer.joules_source != offer.watts_source else ""  # said once where both are of it
+        told = " ".join(part for part in (ends, f"({clamp(own, _LABEL)})" if own else "") if part)
+        words.append(f"{units.significant(joules.estimate)}\u00a0J per inference {told}".rstrip())
     if offer.energy_kwh_per_year is not None:
         words.append(f"{units.significant(offer.energy_kwh_per_year)}\u00a0kWh a year")
     return ", ".join(words)

@@ -62,17 +62,21 @@ def source_notes(source: Source) -> tuple[Tag, ...]:
     return (*found, *of_steadiness(Steadiness(source.drift, source.splits)))
 
 
+def together(merged: Merged) -> tuple[Tag, ...]:
+    """Return what is to be said of runs because they were put together."""
+    return tuple(Tag("runs", "plain", clamp(note, 600)) for note in merged.notes)
+
+
 def notes(merged: Merged) -> tuple[Tag, ...]:
     """Return what is to be said of the runs together, then of each that something is the matter with."""
     tells = run_tells(merged.sources)
-    together = [Tag("runs", "plain", clamp(note, 600)) for note in merged.notes]
     alone = [
         Tag(tag.text, tag.tone, f"Run {tells[source.run_id]}: {tag.detail}")
         for source in merged.sources
         for tag in source_notes(source)
         if tag.tone != "plain"
     ]
-    return (*together, *alone)
+    return (*together(merged), *alone)
 
 
 # --- sheets ------------------------------------------------------------------------------------------------------

@@ -97,7 +97,8 @@ def of_runs(
     drawn = _drawn(merged.rows, merged.standings)
     if len(merged.sources) == 1:
         source = merged.sources[0]
-        around = _of_one(source.manifest, drawn, source.records, runs.source_notes(source), logs or {}, recommendations)
+        remarks = (*runs.together(merged), *runs.source_notes(source))
+        around = _of_one(source.manifest, drawn, source.records, remarks, logs or {}, recommendations)
         return _page(drawn, around)
     suites = sorted({source.suite for source in merged.sources})
     name = clamp(", ".join(filter(None, suites)), 80)

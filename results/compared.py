@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from harness.arms import BASE, HEAD
 from harness.errors import HarnessError
 from harness.plan import fits
 from results.changes import STATUS, Change, Comparison, Rules
@@ -139,8 +140,16 @@ def _why_nothing_common(before: Snapshot, after: Snapshot) -> str:
     if not before.cells or not after.cells:
         return "one of them has no cell at all"
     if {cell.label for cell in before.cells} & {cell.label for cell in after.cells}:
+        if _side(before) != _side(after):
+            return "a side of two answers the other of its own run, or the same side of another: RUN1@head, RUN2@head"
         return "cells of one name differ in what they are: other weights, images or settings make another cell"
     return f"the one has cells like {before.cells[0].label}, the other like {after.cells[0].label}"
+
+
+def _side(snapshot: Snapshot) -> str:
+    """Return which of two interleaved sides a snapshot is, empty where it is of a whole run."""
+    run, _, side = snapshot.run_id.rpartition("@")
+    return side if run and side in {BASE, HEAD} else ""
 
 
 def _became(key: str, before: CellState, after: CellState, *, gated: bool) -> Change | None:

@@ -117,6 +117,7 @@ class Soak:
     ratio: Interval  # sustained / burst; the interval is over time, in one launch
     slowed_after_s: float | None  # when the rate fell below 97 % of the burst for good; None: it did not
     series: tuple[tuple[float, float], ...]  # (seconds since the start, items per second), thinned
+    energy: tuple[Energy, ...] = ()  # at full load, one per counter
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def driven(row: Row) -> dict[str, Any]:
     for server in row.servers:
         columns |= _named("server", titled("server", server), _server(server))
     for soak in row.soaks:
-        columns |= _named("soak", titled("soak", soak), _soak(soak))
+        columns |= _named("soak", titled("soak", soak), {**_soak(soak), **_soak_energy(soak)})
     if row.growth is not None:
         columns |= _named("memory_growth", "", _growth(row.growth))
     for energy in row.energy:
@@ -108,6 +108,17 @@ def _soak(found: Soak) -> dict[str, Any]:
         "slowed_after_s": found.slowed_after_s,
         "seconds": found.seconds,
         "streams": found.streams,
+    }
+
+
+def _soak_energy(found: Soak) -> dict[str, Any]:
+    """Return the energy at full load, of what could be read; why another could not is told with that of latency."""
+    told = [(each.scope, _energy(each)) for each in found.energy if each.joules_per_inference is not None]
+    return {
+        f"energy_{scope}_{name}": value
+        for scope, columns in told
+        for name, value in columns.items()
+        if name != "unavailable"
     }
 
 

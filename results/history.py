@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from results.change_points import LEVEL, SHORTEST, segmentation
 from results.environments import differences
-from results.quantities import Better, Rule, quantity
+from results.quantities import Better, quantity
 from results.row import Interval
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Shift:
     before_run_id: str  # the last of the old level
     before: float  # levels, in the quantity's unit
     after: float
-    effect: Interval  # after / before; of ``Rule.POINTS`` after - before
+    effect: Interval  # after / before; of shares after - before
     worsening: float  # how far to the worse: the logarithm of the effect, or the difference; below 0: an improvement
     delay: int  # points of the new level after which it was seen
     p: float
@@ -107,7 +107,7 @@ def history(
 ) -> History:
     """Return a series in levels (``results.change_points``), with what changed around each change.
 
-    The smallest change is the quantity's margin. A point whose launches were noisy by more than a half is shown and
+    The smallest change is the quantity's step. A point whose launches were noisy by more than a half is shown and
     marked, and left out of the search; so is one that is not above zero where changes are ratios. An acknowledged
     change sets a level of its own from its run on, by the spread of the whole series.
     """
@@ -118,8 +118,8 @@ def history(
     values = [spots[index].value for index in seen]
     # Points are told apart by differences: of the exponentials, logarithms are the values themselves.
     found = segmentation(
-        [math.exp(value) for value in values] if kind.rule is Rule.POINTS else values,
-        minimum_share=kind.margin,
+        [math.exp(value) for value in values] if kind.is_share else values,
+        minimum_share=kind.step,
         level=level,
         seed=seed,
         known=list(told),
@@ -155,7 +155,7 @@ def _spot(point: Point, kind: Quantity) -> Spot:
     if 2 * point.noisy > launches:
         most = f"{point.noisy} of {launches}" if point.by_launch else "most"
         return replace(spot, left_out=f"{most} launches were noisy")
-    if not math.isfinite(spot.value) or (kind.rule is not Rule.POINTS and spot.value <= 0):
+    if not math.isfinite(spot.value) or (not kind.is_share and spot.value <= 0):
         return replace(spot, left_out=f"{spot.value:g} is part of no ratio")
     return spot
 
@@ -182,7 +182,7 @@ def _shift(
     series: Series, kind: Quantity, change: ChangePoint, seen: Sequence[int], acknowledged: Acknowledgement | None
 ) -> Shift:
     points, index, last = series.points, seen[change.index], seen[change.index - 1]
-    effect = _difference(change.ratio) if kind.rule is Rule.POINTS else change.ratio
+    effect = _difference(change.ratio) if kind.is_share else change.ratio
     change_of_log = math.log(change.ratio.estimate)
     causes, causes_run_id = _causes(points, index)
     return Shift(
@@ -228,11 +228,11 @@ def _last(found: Segmentation, kind: Quantity) -> Interval | None:
     if not found.levels:
         return None
     value = found.levels[-1].value
-    return _difference(value) if kind.rule is Rule.POINTS else value
+    return _difference(value) if kind.is_share else value
 
 
 def _in_unit(value: float, kind: Quantity) -> float:
-    return math.log(value) if kind.rule is Rule.POINTS else value
+    return math.log(value) if kind.is_share else value
 
 
 def _difference(ratio: Interval) -> Interval:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from results.changes import Change
 from results.comparison import LEVEL, Design, Margin, Measure, Side, Verdict, compare, percent
-from results.quantities import Better, Rule, quantity
+from results.quantities import ALIKE, Better, Rule, quantity
 from results.row import Interval
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 QUIET = 5
 """Quiet launches that must be left on each side for the noisy ones to be left out."""
-ALIKE = 0.01
-"""Shares closer than this are equivalent where one of them is 0, and no ratio exists: one frame in a hundred."""
 _MOST = 1e12  # beyond this a ratio says nothing: one side is as good as 0
 _ROUNDING = 1e-9  # of a metric: 0.850 - 0.845 is a little more than 0.005
 

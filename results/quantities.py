@@ -6,6 +6,9 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+ALIKE = 0.01
+"""Shares closer than this are alike where one of them may be 0, and no ratio exists: one frame in a hundred."""
+
 
 class Better(StrEnum):
     """Which way is better."""
@@ -38,6 +41,16 @@ class Quantity:
     margin: float
     title: str
     rule_name: str
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is a share, which may be nothing: of that there is no ratio, so its levels differ by points."""
+        return self.unit == "1"
+
+    @property
+    def step(self) -> float:
+        """The smallest change of level: the margin, of shares that are judged by ratios ``ALIKE``."""
+        return ALIKE if self.is_share and self.rule is not Rule.POINTS else self.margin
 
 
 _TAIL = re.compile(r"p(\d{1,2}(?:\.\d+)?)")

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.vocabulary import Agreement, Cell, Outcome, Record
+    from results.driven import Energy, Soak
+    from results.launches import Measured
     from results.row import Throughput
     from results.store import RunStore
 
@@ -82,16 +84,25 @@ def _draft(store: RunStore, group: Sequence[CellHistory], label: str) -> Row:
         end_to_end=next((end_to_end(h.measured, h.planned.percentiles) for h in driven if _is(h, "end_to_end")), None),
         servers=tuple(server(history.measured) for history in driven if _is(history, "server")),
         cameras=tuple(camera(history.measured) for history in driven if _is(history, "camera")),
-        soaks=tuple(soak(history.measured) for history in driven if _is(history, "soak")),
+        soaks=tuple(_soak(store, history) for history in driven if _is(history, "soak")),
         growth=growth(remembered),
         loadgen=tuple(result for history in driven if _is(history, "mlperf") for result in loadgen(history.measured)),
-        energy=energy(timed.measured, store.arrays, _at(store.manifest, "telemetry", "absent")) if timed else (),
+        energy=_energy(store, timed.measured) if timed else (),
         agreement=_agreement(completed),
         execution=next((r.execution for r in reversed(completed) if r.execution is not None), None),
         artifact=next((r.artifact for r in reversed(records) if r.artifact is not None), None),
         versions={name: version for record in records for name, version in record.versions.items()},
         noise=worst_noise(watched.completed) if watched else {},
     )
+
+
+def _soak(store: RunStore, history: CellHistory) -> Soak:
+    """Return what a soak says, with the energy that its inferences took, of the launch that it is of."""
+    return replace(soak(history.measured), energy=_energy(store, history.measured[-1:]))
+
+
+def _energy(store: RunStore, launches: Sequence[Measured]) -> tuple[Energy, ...]:
+    return energy(launches, store.arrays, _at(store.manifest, "telemetry", "absent"))
 
 
 def _by_streams(rate: Throughput) -> tuple[int, float]:

@@ -104,23 +104,43 @@ class RunStore:
         run_id = _next_id(root)
         stamps = {"schema": SCHEMA_VERSION, "run_id": run_id, "created_at": now()}
         resolved = {**encode(manifest), **stamps}
-        try:
-            text = json.dumps(resolved, indent=1, sort_keys=True, allow_nan=False)
-        except ValueError as error:
-            raise StoreError(f"the manifest of a run has a value without JSON form: {error}") from error
-        folder, unborn = root / run_id, root / f".{run_id}.tmp"
-        with explained(root):
-            root.mkdir(parents=True, exist_ok=True)
-            try:
-                for made in (unborn, unborn / "samples", unborn / "logs"):
-                    made.mkdir()
-                write_whole(unborn / MANIFEST, text.encode())
-                unborn.rename(folder)
-            finally:
-                shutil.rmtree(unborn, ignore_errors=True)
-            sync(root)
-        store = cls(folder, resolved)
+        store = cls(_born(root, run_id, resolved), resolved)
         store.acquire()
+        return store
+
+    @classmethod
+    def adopt(cls, root: Path, manifest: Mapping[str, Any]) -> RunStore:
+        """Make the folder of a run that was begun elsewhere, under the id that its manifest has; or open it.
+
+        One that is there already must be the same but for its plan, which is lengthened to that of the manifest. The
+        folder appears whole, by one rename. Raises ``StoreError`` where the manifest is of no run or of another one
+        than what is there, or where the folder cannot be written.
+        """
+        run_id = manifest.get("run_id")
+        if not isinstance(run_id, str) or not _ULID.fullmatch(run_id) or not isinstance(manifest.get("schema"), int):
+            raise StoreError(f"a manifest of no run: its id is {str(run_id)[:80]!r}", "give that of a stored run")
+        resolved = json.loads(_text(encode(manifest)))
+        refuse_newer(resolved["schema"], root / run_id)
+        if not (root / run_id / MANIFEST).is_file():
+            try:
+                return cls(_born(root, run_id, resolved), resolved)
+            except StoreError:
+                if not (root / run_id / MANIFEST).is_file():  # else another process was quicker
+                    raise
+        store = cls.open(root / run_id)
+        differing = sorted(
+            key
+            for key in (resolved.keys() | store.manifest.keys()) - {"plan"}
+            if resolved.get(key) != store.manifest.get(key)
+        )
+        if differing:
+            hint = "remove the folder if that run is not wanted any more"
+            raise StoreError(f"the run {run_id} that is in {root} is another: it differs in {differing[0]}", hint)
+        if resolved.get("plan") != store.manifest.get("plan"):
+            try:
+                store.lengthen(decode(Plan, resolved.get("plan"), "plan"))
+            except (ValueError, CodecError) as error:
+                raise StoreError(f"the plan of {run_id} does not go on where that in {root} ends: {error}") from error
         return store
 
     @classmethod
@@ -353,6 +373,29 @@ class RunStore:
             self._records.append(record)
         self._place[entry.digest] = index
         self._records[index] = record
+
+
+def _text(resolved: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(resolved, indent=1, sort_keys=True, allow_nan=False)
+    except ValueError as error:
+        raise StoreError(f"the manifest of a run has a value without JSON form: {error}") from error
+
+
+def _born(root: Path, run_id: str, resolved: Mapping[str, Any]) -> Path:
+    """Return the new folder of a run; it appears whole, by one rename. Raises ``StoreError``."""
+    text, folder, unborn = _text(resolved), root / run_id, root / f".{run_id}.tmp"
+    with explained(root):
+        root.mkdir(parents=True, exist_ok=True)
+        try:
+            for made in (unborn, unborn / "samples", unborn / "logs"):
+                made.mkdir()
+            write_whole(unborn / MANIFEST, text.encode())
+            unborn.rename(folder)
+        finally:
+            shutil.rmtree(unborn, ignore_errors=True)
+        sync(root)
+    return folder
 
 
 def now() -> str:

@@ -8,6 +8,14 @@ from typing import Annotated
 import typer
 
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run: its id, the beginning of it, or latest.")]
+RunNames = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="RUN",
+        help="Runs, of one machine or of many: a folder, an id, a tag, a git ref. The latest where none is named.",
+        show_default=False,
+    ),
+]
 CellName = Annotated[
     str, typer.Argument(metavar="CELL", help="A cell: its label, a pattern, or the beginning of its id.")
 ]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli import campaign as campaigns
-from harness.cli.arguments import Runs
+from harness.cli.arguments import RunNames, Runs
 from harness.cli.console import as_json, document, explain
 from harness.cli.demand_options import (
     Asked,
@@ -21,15 +21,6 @@ from harness.cli.demand_options import (
     asked,
 )
 from harness.cli.exit_codes import ExitCode, worst
-
-RunNames = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="RUN",
-        help="Runs, of one machine or of many: a folder, an id, a tag, a git ref. The latest where none is named.",
-        show_default=False,
-    ),
-]
 
 
 def recommend(

@@ -10,7 +10,7 @@ from reports.verdict import metric_name
 from results.formats.markdown import code, prose
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from reports.model import Figure, Incident, RowName, Sheet, Verdict, View
     from results.row import Interval, Row
@@ -20,7 +20,13 @@ _MOST = 40
 _NAMED = 4
 """Rows of an incident that are named one by one."""
 _SCALES = (("params (M)", "parameters", 1e6), ("FLOPs (B)", "flops", 1e9))
-"""Columns of Ultralytics' table that a runtime may tell as a flag of what it executed, and their units."""
+"""Columns of Ultralytics' table that are of the model: the flag of an execution that tells each, and its unit."""
+_UNKNOWN = "unknown"
+_ABOUT_TABLE = (
+    "Latency: median of one stream, host→host. ± is the wider half of the 95 % interval over launches. Params and "
+    "FLOPs, twice the multiply-accumulates of convolutions and matrix products of one item, are those of the model as "
+    f"PyTorch holds it in floating point; {_UNKNOWN} where no such row of it was proven."
+)
 
 
 def markdown(view: View, rows: Sequence[Row]) -> str:
@@ -36,7 +42,7 @@ def markdown(view: View, rows: Sequence[Row]) -> str:
         *(block for verdict in view.verdicts for block in _verdict(verdict, "##")),
         *_cards(view, "slo"),
         *(block for name, named in _workloads(view).items() for block in _table(name, named, by_id)),
-        "Latency: median of one stream, host→host. ± is the wider half of the 95 % interval over launches.",
+        _ABOUT_TABLE,
         "## Coverage",
         prose(view.coverage.summary),
         *_incidents("What did not complete", view.coverage.incidents, view.rows),
@@ -140,12 +146,13 @@ def _table(workload: str, names: Sequence[RowName], by_id: Mapping[str, Row]) ->
         "remarks",
     ]
     aligned = ["---", "---", *["--:"] * (len(heads) - 3), "---"]
-    lines = [_line(name, row, tuple(metrics)) for name, row in told]
+    models = _models(row for _, row in pairs)
+    lines = [_line(name, row, tuple(metrics), models.get(_model(row), {})) for name, row in told]
     yield f"## Table: {prose(workload, 120)}"
     yield "\n".join(_row(cells) for cells in (heads, aligned, *lines))
 
 
-def _line(name: RowName, row: Row, metrics: Sequence[str]) -> list[str]:
+def _line(name: RowName, row: Row, metrics: Sequence[str], counts: Mapping[str, float]) -> list[str]:
     remarks = dict.fromkeys(tag.text for tag in name.tags)
     rate = row.throughput
     return [
@@ -154,7 +161,7 @@ def _line(name: RowName, row: Row, metrics: Sequence[str]) -> list[str]:
         *(_metric(row, metric) for metric in metrics),
         _around(row.latency.host_to_host, 1e6) if row.latency else "",
         _around(rate.items_per_s, 1.0) if rate else "",
-        *(_count(row, key, unit) for _, key, unit in _SCALES),
+        *(units.significant(counts[key] / unit) if key in counts else _UNKNOWN for _, key, unit in _SCALES),
         prose(", ".join(remarks), 120),
     ]
 
@@ -181,10 +188,18 @@ def _around(interval: Interval, divisor: float) -> str:
     return f"{shown} ± {units.fixed(half, max(units.decimals(interval.estimate / divisor), units.decimals(half, 1)))}"
 
 
-def _count(row: Row, key: str, unit: float) -> str:
-    """Return a count that the runtime told of what it executed, blank where it did not."""
-    told = row.execution.flags.get(key, "") if row.execution else ""
-    return units.significant(float(told) / unit) if told.isdecimal() else ""
+def _models(rows: Iterable[Row]) -> dict[tuple[str, tuple[int, ...]], dict[str, float]]:
+    """Return the counts of each model that any of its rows tells: they are of the model, not of who executes it."""
+    counts: dict[tuple[str, tuple[int, ...]], dict[str, float]] = {}
+    for row in rows:
+        flags = row.execution.flags if row.execution else {}
+        found = {key: float(flags[key]) for _, key, _ in _SCALES if flags.get(key, "").isdecimal()}
+        counts[_model(row)] = {**found, **counts.get(_model(row), {})}
+    return counts
+
+
+def _model(row: Row) -> tuple[str, tuple[int, ...]]:
+    return row.cell.source_hash, row.cell.shape
 
 
 # --- what to doubt -----------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.measure.slo import kept
@@ -20,7 +20,7 @@ from results.statistics import rate_interval
 from results.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from results.driven import Camera, RateTried, Server
     from results.procurement.demand import Slo
@@ -88,38 +88,91 @@ def limits(row: Row, percentile: float) -> Iterator[float]:
 
 
 def _of_server(server: Server, slo: Slo) -> Held | Missing:
-    """Return the highest rate of every launch whose percentile lies within the limit, as an interval over launches."""
+    """Return what every launch held whose percentile lies within the limit.
+
+    At a rate that the suite gives, launches carry the percentile together. Those that search find rates of their own:
+    the mean of these counts where each of them carries it alone; else the highest rate at or above which they carry it
+    together, each with a part.
+    """
     tried: dict[int, list[RateTried]] = defaultdict(list)
     for one in server.tried:
         tried[one.launch].append(one)
     within = {launch: [one for one in each if _within(one, server, slo)] for launch, each in tried.items()}
     required = minimum_effective_samples(slo.percentile / 100)
-    # Together they carry the percentile where each carries its part.
-    part = required / max(len(tried), 1)
-    able = {launch: [one for one in each if one.response.effective_samples >= part] for launch, each in within.items()}
-    best = {launch: max(each, key=lambda one: one.rate_hz) for launch, each in able.items() if each}
+    met = sum(map(bool, within.values()))
     longer = "raise `seconds` of its server scenario"
-    if not any(within.values()):
+    if not met:
         return _none_met(server, slo)
-    if len(best) < len(tried) and all(within.values()):
-        seen = sum(max(one.response.effective_samples for one in each) for each in within.values())
-        words = f"n is too small for p{slo.percentile:g}: {seen:.0f} independent queries, {required} are needed"
-        return Missing(Constraint.SLO, words, longer)
-    if len(best) < len(tried):
-        words = f"only {len(best)} of {len(tried)} launches met {_shown(slo)} at a rate that was tried"
+    if met < len(tried):
+        words = f"only {met} of {len(tried)} launches met {_shown(slo)} at a rate that was tried"
         return Missing(Constraint.SLO, words, _LOWER)
+    together = _together(within.values(), required)
+    if together is None:
+        return Missing(Constraint.SLO, _too_few(within.values(), required, slo), longer)
     # What keeps a narrower limit keeps its own, which at a given rate is judged by the bound of its late queries.
     narrower = _like(server, slo) and _at_most(slo.limit_ns, server.slo_ms * _NS_PER_MS)
     if not server.searched and narrower and server.verdict != "meets":
         return Missing(Constraint.SLO, server.message or f"{_shown(slo)} is {server.verdict}", longer)
-    if len(best) < MINIMUM_LAUNCHES:
-        return _few(len(best), "server")
-    words = f"{_shown(slo)} (server, {counted(server.streams, 'stream')})"
-    more = any(top is max(tried[launch], key=lambda one: one.rate_hz) for launch, top in best.items())
-    rates = {launch: one.rate_hz for launch, one in best.items()}
+    if met < MINIMUM_LAUNCHES:
+        return _few(met, "server")
     if not server.searched:  # the suite's own number has no spread
-        return Held(Interval(min(rates.values()), None, None, len(rates)), words, server.streams, at_least=True)
-    return Held(rate_interval(list(rates.values())), words, server.streams, more, rates)
+        words = f"{_shown(slo)} (server, {counted(server.streams, 'stream')})"
+        return Held(Interval(together, None, None, met), words, server.streams, at_least=True)
+    return _searched(server, slo, within, together)
+
+
+def _searched(server: Server, slo: Slo, within: Mapping[int, Sequence[RateTried]], together: float) -> Held:
+    """Return what launches found that carry the percentile alone, or ``together``, whichever is more.
+
+    ``within``: what each launch kept, at least one rate. What they carry together has the interval of the highest rates
+    that they kept.
+    """
+    required = minimum_effective_samples(slo.percentile / 100)
+    highest = {launch: max(map(_rate_hz, each)) for launch, each in within.items()}
+    able = {
+        launch: [one for one in each if one.response.effective_samples >= required] for launch, each in within.items()
+    }
+    # No higher rate was tried, or what kept one was too few queries to tell.
+    more = any(rate == max(one.rate_hz for one in server.tried if one.launch == of) for of, rate in highest.items())
+    how = f"{_shown(slo)} (server, {counted(server.streams, 'stream')}"
+    found = []
+    if all(able.values()):
+        alone = {launch: max(map(_rate_hz, each)) for launch, each in able.items()}
+        found.append(
+            Held(rate_interval(list(alone.values())), f"{how})", server.streams, more or alone != highest, alone)
+        )
+    seen = rate_interval(list(highest.values()))
+    rate = replace(seen, estimate=together, low=None if seen.low is None else min(seen.low, together))
+    words = f"{how}, at the lowest rate that launches kept: only together they carry p{slo.percentile:g})"
+    found.append(Held(rate, words, server.streams, more, highest))
+    return max(found, key=lambda one: one.items_per_s.estimate)
+
+
+def _rate_hz(one: RateTried) -> float:
+    return one.rate_hz
+
+
+def _together(within: Iterable[Sequence[RateTried]], required: float) -> float | None:
+    """Return the highest rate that every launch kept, or one above it, with queries enough at it and above together.
+
+    What is kept at a rate is kept at a lower one. ``within``: of each launch what it kept, at least one rate.
+    """
+    each = [list(kept_by) for kept_by in within]
+    for rate_hz in sorted({one.rate_hz for kept_by in each for one in kept_by}, reverse=True):
+        counting = [[one for one in kept_by if one.rate_hz >= rate_hz] for kept_by in each]
+        if all(counting) and sum(one.response.effective_samples for some in counting for one in some) >= required:
+            return rate_hz
+    return None
+
+
+def _too_few(within: Iterable[Sequence[RateTried]], required: float, slo: Slo) -> str:
+    """Return that what launches kept has too few queries, and by how much longer they would have to arrive."""
+    carried = sum(one.response.effective_samples for each in within for one in each)
+    words = (
+        f"undecided, n is too small for p{slo.percentile:g}: {math.floor(carried):,} independent queries, "
+        f"{math.ceil(required):,} are needed"
+    )
+    return f"{words}, about {required / carried:.2g} times as many" if carried > 0 else words
 
 
 def _of_camera(camera: Camera, slo: Slo) -> Held | Missing:

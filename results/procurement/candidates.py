@@ -21,9 +21,9 @@ from results.row import Interval
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from results.driven import Energy
     from results.procurement.capacity import Missing
     from results.procurement.demand import Demand, Load
+    from results.procurement.power import Metered
     from results.procurement.prices import Price
     from results.row import Row
     from results.sources import Source
@@ -64,7 +64,7 @@ class Candidate:
     reasons: Mapping[Constraint, str]
     missing: tuple[Missing, ...] = ()
     most: float | None = None  # items per second that its soak leaves to it at most
-    metered: Energy | None = None  # what its counters say
+    metered: Metered | None = None  # what its counters say
 
     @property
     def variant_id(self) -> str:
@@ -79,8 +79,8 @@ class Candidate:
 
     @property
     def watts(self) -> float | None:
-        """As measured with one stream; what a price states comes before it."""
-        return self.metered.watts if self.metered is not None else None
+        """What its capacity takes at least, as measured; what a price states comes before it."""
+        return self.metered.watts(self.items_per_s) if self.metered is not None else None
 
     @property
     def items_per_s(self) -> float:
@@ -139,7 +139,8 @@ def judged(row: Row, source: Source | None, terms: Terms) -> Candidate:
         reasons[Constraint.LOAD] = _too_much(found, terms.demand.load, terms.utilisation)
     ordered = {each: reasons[each] for each in Constraint if each in reasons}
     able = found if isinstance(found, Capacity) else None
-    return Candidate(row, source, able, price, ordered, missing, ceiling(row), power.metered(row))
+    metered = power.metered(row, able.streams if able is not None else None)
+    return Candidate(row, source, able, price, ordered, missing, ceiling(row), metered)
 
 
 def loss(candidate: Candidate, terms: Terms, items_per_s: float | None = None) -> float:
@@ -170,8 +171,9 @@ def loss(candidate: Candidate, terms: Terms, items_per_s: float | None = None) -
 def comparable(candidates: Sequence[Candidate], terms: Terms) -> tuple[Terms, str]:
     """Return the terms by which candidates may be ranked, and why energy is in no cost, where it is in none.
 
-    It is in none where it is not known alike. Powers of different scopes are no two values of one thing, and what is
-    not known is not nothing: a row would win by what its counter does not see. Rent holds the electricity.
+    It is in none where it is not known alike. Powers of different scopes, or under different loads, are no two values
+    of one thing, and what is not known is not nothing: a row would win by what its counter does not see. Rent holds the
+    electricity.
     """
     if terms.prices is None:
         return terms, ""
@@ -191,8 +193,7 @@ def comparable(candidates: Sequence[Candidate], terms: Terms) -> tuple[Terms, st
 def _power_of(one: Candidate) -> str:
     if one.price is not None and one.price.watts is not None:
         return "stated with its price"
-    energy = one.metered
-    return "not known" if energy is None else f"measured ({energy.source}, {energy.scope})"
+    return "not known" if one.metered is None else one.metered.words
 
 
 def _machine(row: Row, source: Source | None) -> str:

@@ -6,12 +6,14 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from results.findings import MINIMUM_LAUNCHES
 from results.procurement import arrivals
 from results.procurement.arrivals import Held, Missing
 from results.procurement.offers import Capacity, Constraint
 from results.procurement.power import power_mode
 from results.procurement.trust import untold
 from results.row import Interval
+from results.statistics import launch_interval
 from results.words import counted
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from results.row import Row
     from results.sources import Source
 
-__all__ = ["Missing", "capacity", "ceiling", "least_limit"]
+__all__ = ["Missing", "capacity", "ceiling", "least_limit", "spread"]
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,27 @@ def least_limit(
     return found
 
 
+def spread(row: Row, streams: int) -> float | None:
+    """Return how far the rate of one launch with so many streams may be off: a half-width, natural logarithms.
+
+    Student's t × the spread of the logarithms of throughput launches at 95 %; ``None`` where fewer than five show it.
+    """
+    told = max((rate.launch_rates for rate in row.throughputs if rate.streams == streams), key=len, default=())
+    if len(told) < MINIMUM_LAUNCHES or not all(0 < rate < math.inf for rate in told):
+        return None
+    mean = launch_interval(told)
+    # The interval of the mean is narrower by the root of the launches than that of one of them.
+    return None if mean.high is None else math.log(mean.high / mean.estimate) * math.sqrt(mean.launches)
+
+
 def _sustained(row: Row) -> Held | Missing:
     """Return the best sustained rate, or why there is none."""
     soaks = _usable(row.soaks)
+    replicated = [soak for soak in soaks if _launches_beside(row, soak) >= MINIMUM_LAUNCHES]
+    if replicated:
+        return max((_held(row, soak) for soak in replicated), key=lambda one: one.items_per_s.estimate)
     if soaks:
-        return max(map(_held, soaks), key=lambda one: one.items_per_s.estimate)
+        return _alone(row, max(soaks, key=lambda soak: _launches_beside(row, soak)))
     add = "add the scenario soak to the suite"
     if row.soaks:
         return Missing(Constraint.SUSTAINED, "nothing was inferred at the end of its soak", "see the log of its soak")
@@ -104,9 +122,35 @@ def _sustained(row: Row) -> Held | Missing:
     return Missing(Constraint.SUSTAINED, f"its sustained throughput is not known: {why}", hint)
 
 
+def _launches_beside(row: Row, soak: Soak) -> int:
+    """Return how many launches of one scenario had the row under load beside its soak, which is a single one.
+
+    Those of ``throughput`` with as many streams, which are what a soak begins with, or those under arrivals.
+    """
+    return max(
+        (
+            *(len(rate.launch_rates) for rate in row.throughputs if rate.streams == soak.streams),
+            *(len({one.launch for one in server.tried}) for server in row.servers),
+            *(camera.launches for camera in row.cameras),
+        ),
+        default=0,
+    )
+
+
+def _alone(row: Row, soak: Soak) -> Missing:
+    beside = _launches_beside(row, soak)
+    words = (
+        f"its soak is one launch, and beside it {counted(beside, 'launch', 'launches') if beside else 'no launch'} of "
+        f"throughput with {counted(soak.streams, 'stream')}, server or camera: {MINIMUM_LAUNCHES} are needed for a "
+        "recommendation"
+    )
+    to_do = "run throughput beside its soak, with as many streams and the preset `default` or above"
+    return Missing(Constraint.TRUST, words, to_do)
+
+
 def _soak_for(row: Row, streams: int, best: Held) -> Held:
     """Return the best sustained rate with so many streams, else the best of all."""
-    alike = [_held(soak) for soak in _usable(row.soaks) if soak.streams == streams]
+    alike = [_held(row, soak) for soak in _usable(row.soaks) if soak.streams == streams]
     return max(alike, key=lambda one: one.items_per_s.estimate, default=best)
 
 
@@ -114,12 +158,23 @@ def _usable(soaks: Sequence[Soak]) -> list[Soak]:
     return [soak for soak in soaks if 0 < soak.sustained < math.inf]
 
 
-def _held(soak: Soak) -> Held:
-    """Return the sustained rate with its interval over time; its launch is one."""
-    ends = (soak.ratio.low, soak.ratio.high)
-    low, high = (end * soak.burst if end is not None and math.isfinite(end * soak.burst) else None for end in ends)
+def _held(row: Row, soak: Soak) -> Held:
+    """Return the sustained rate with the interval that time and, where it is known, the spread of launches leave.
+
+    The soak's own interval is over time, in one launch. Another launch might have been as far off as those of
+    throughput are; the two are independent, so that their half-widths add in squares.
+    """
+    between = spread(row, soak.streams) or 0.0
+    low, high = (_end(soak, end, sign, between) for end, sign in ((soak.ratio.low, -1.0), (soak.ratio.high, 1.0)))
     words = f"sustained over {soak.seconds:.0f} s (soak, {counted(soak.streams, 'stream')})"
     return Held(Interval(soak.sustained, low, high, 1), words, soak.streams)
+
+
+def _end(soak: Soak, end: float | None, sign: float, between: float) -> float | None:
+    ratio = soak.ratio.estimate
+    if end is None or not 0 < end < math.inf or not 0 < ratio < math.inf:
+        return None
+    return soak.sustained * math.exp(sign * math.hypot(math.log(end / ratio), between))
 
 
 def _capacity(limiting: Held, both: tuple[Held, ...], row: Row, source: Source | None) -> Capacity:

@@ -78,19 +78,19 @@ def _offer(one: Candidate, terms: Terms) -> Offer:
     needed = costs.devices_needed(load, held, terms.utilisation, accounts.spares) if load is not None else None
     devices, spares = needed if needed is not None else (None, 0)
     stated = one.price.watts if one.price is not None else None
-    energy, kept = one.metered, retained(one.row)
-    source = STATED
-    if stated is None:
-        source = f"measured with one stream ({energy.source}, {energy.scope})" if energy is not None else ""
+    metered, kept = one.metered, retained(one.row)
+    measured = metered.words if metered is not None else ""
+    read = metered.energy.watts if metered is not None else None
     return Offer(
         variant_id=one.variant_id,
         capacity=one.capacity,
         devices=devices,
         spares=spares,
         utilisation=costs.utilisation(load, held, devices) if load is not None and devices is not None else None,
-        watts=stated if stated is not None else one.watts,
-        watts_source=source,
-        joules_per_inference=energy.joules_per_inference if energy is not None else None,
+        watts=stated if stated is not None else read,
+        watts_source=STATED if stated is not None else measured,
+        joules_per_inference=metered.energy.joules_per_inference if metered is not None else None,
+        joules_source=measured,
         energy_kwh_per_year=(
             costs.energy_kwh_per_year(one.price, accounts, load, held, one.watts) if load is not None else None
         ),

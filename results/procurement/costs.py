@@ -117,9 +117,9 @@ def energy_kwh_per_year(
     """Return the energy that the site draws in a year of 8,766 h, kWh; ``None`` where the power is not known.
 
     kWh = devices × watts drawn / 1,000 × 8,766 h × PUE. A device draws what its price states, in full and at any load;
-    else ``watts``, as measured while one stream was timed, × the share of its capacity that is used. That is a lower
-    bound: full load draws no less than one stream, and only an ideal machine draws in proportion to its work (Barroso
-    and Hölzle, The Case for Energy-Proportional Computing, IEEE Computer 40(12), 2007). Spares are switched off.
+    else ``watts``, which the capacity takes at least as measured, × the share of the capacity that is used. That is a
+    lower bound: only an ideal machine draws in proportion to its work (Barroso and Hölzle, The Case for
+    Energy-Proportional Computing, IEEE Computer 40(12), 2007). Spares are switched off.
     PUE is the energy of the site / that of its machines (ISO/IEC 30134-2). Without a load it is one device at the
     allowed utilisation.
     """

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from harness.vocabulary import Failed
+from results.procurement.capacity import spread
 from results.procurement.power import NOT_STATED
 from results.procurement.trust import untold
 from results.words import counted
@@ -32,18 +33,21 @@ def _of_offers(order: Ranked, terms: Terms) -> Iterator[str]:
     yield _units(order)
     yield from _assumed(terms)
     yield from _unasked(terms)
-    if any(_by_soak(one) for one in best):
-        yield "Where one soak decides, its interval is over time: how launches differ from each other was not measured."
+    yield from _of_soaks([one for one in best if _by_soak(one)])
     if any(one.capacity is not None and one.capacity.at_least for one in best):
-        yield "Of a capacity marked as at least, no higher load was tried: fewer devices may do."
+        yield (
+            "Of a capacity marked as at least, no higher load was tried, or too few queries came at it to tell: fewer "
+            "devices may do."
+        )
     for one in best:
         if one.capacity is not None and one.capacity.power_mode == NOT_STATED:
             yield f"{one.label}: its run does not state the power mode."
-        energy = one.metered
-        if energy is not None and (one.price is None or one.price.watts is None):
+        metered = one.metered
+        if metered is not None and (one.price is None or one.price.watts is None):
+            scope = f"the {metered.energy.scope} alone ({metered.energy.source})"
             yield (
-                f"{one.label}: its power is that of the {energy.scope} alone ({energy.source}), measured with one "
-                "stream and taken to fall with the load: the energy is a lower bound."
+                f"{one.label}: its power is that of {scope}, measured {metered.load} and taken to fall with the load: "
+                "the energy is a lower bound."
             )
         if one.source is not None and one.source.drift is not None and one.source.drift.found:
             yield f"{one.label}: {one.source.drift.message}"
@@ -51,7 +55,7 @@ def _of_offers(order: Ranked, terms: Terms) -> Iterator[str]:
             if finding.kind != _NO_MATTER:
                 yield f"{one.label}: {finding.message or finding.kind}"
         for scenario, outcome in one.row.outcomes.items():
-            if isinstance(outcome, Failed) and scenario != "accuracy":  # of which a finding tells
+            if isinstance(outcome, Failed) and (scenario != "accuracy" or not _finds_accuracy(one)):
                 yield f"{one.label}: {untold(one.row, scenario)}"
     yield from _of_prices(order, terms)
 
@@ -108,6 +112,22 @@ def _to_do(candidates: Sequence[Candidate]) -> Iterator[str]:
     wanting = Counter(each for one in candidates for each in dict.fromkeys(missing.to_do for missing in one.missing))
     for to_do, count in wanting.most_common():
         yield f"The capacity of {counted(count, 'row')} is not known; to learn it, {to_do}."
+
+
+def _finds_accuracy(one: Candidate) -> bool:
+    return any(finding.kind == "accuracy-unknown" for finding in one.row.findings)
+
+
+def _of_soaks(decided: Sequence[Candidate]) -> Iterator[str]:
+    """Yield what the intervals hold of capacities that a soak decides, which is one launch."""
+    told = {spread(one.row, one.capacity.streams) is not None for one in decided if one.capacity is not None}
+    if True in told:
+        yield (
+            "Where one soak decides, its interval holds how its rate varied over time, and how launches of throughput "
+            "differ from each other."
+        )
+    if False in told:
+        yield "Where one soak decides, its interval is over time: how launches differ from each other was not measured."
 
 
 def _by_soak(one: Candidate) -> bool:

@@ -70,10 +70,11 @@ class Offer:
     utilisation: float | None  # of the devices needed, at the load asked for
     watts: float | None  # of one device; under which load, and what says so, is in ``watts_source``
     watts_source: str  # ``STATED``, or "measured with one stream (rapl, package)"
-    joules_per_inference: Interval | None
+    joules_per_inference: Interval | None  # as measured, whatever a price states
     energy_kwh_per_year: float | None
     cost: Cost | None  # None: no price, and no price was asked for
     retained_accuracy: float | None  # share of the FP32 row's metric
+    joules_source: str = ""  # how they are known, as in ``watts_source``
 
 
 @dataclass(frozen=True)

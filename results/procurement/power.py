@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from results.words import showable
@@ -14,8 +15,34 @@ if TYPE_CHECKING:
     from results.sources import Source
 
 NOT_STATED = "not stated"
+FULL_LOAD, ONE_STREAM = "at full load, in its soak", "with one stream"
+"""What a device was doing while its counters were read."""
 _WHOLE = ("board", "soc")
 """Scopes that hold the processor and what goes with it."""
+
+
+@dataclass(frozen=True)
+class Metered:
+    """What a counter said of a row, and under which load."""
+
+    energy: Energy
+    load: str  # ``FULL_LOAD`` or ``ONE_STREAM``
+    items_per_s: float | None = None  # at full load; None: with one stream
+
+    @property
+    def words(self) -> str:
+        """Say how it is known: ``measured with one stream (rapl, package)``."""
+        return f"measured {self.load} ({self.energy.source}, {self.energy.scope})"
+
+    def watts(self, items_per_s: float) -> float | None:
+        """Return what so many items per second take at least: of full load the part that they are of it.
+
+        What was measured with one stream is returned as it is: any capacity takes no less.
+        """
+        watts = self.energy.watts
+        if watts is None or not self.items_per_s or not 0 < items_per_s < self.items_per_s:
+            return watts
+        return watts * items_per_s / self.items_per_s
 
 
 def power_mode(source: Source | None, device: str) -> str:
@@ -28,13 +55,27 @@ def power_mode(source: Source | None, device: str) -> str:
     return showable(", ".join(told)) or NOT_STATED
 
 
-def metered(row: Row) -> Energy | None:
-    """Return the energy of the counter that holds most of what a row's device draws, of those that could be read.
+def metered(row: Row, streams: int | None = None) -> Metered | None:
+    """Return what counters said of a row at full load, in a soak; of latency launches where no soak was metered.
+
+    Of several soaks the one with as many ``streams`` comes first.
+    """
+    soaks = sorted(row.soaks, key=lambda soak: (soak.streams != streams, -soak.sustained))
+    for soak in soaks:
+        found = of_device(soak.energy, row.cell.device)
+        if found is not None:
+            return Metered(found, FULL_LOAD, soak.sustained)
+    found = of_device(row.energy, row.cell.device)
+    return Metered(found, ONE_STREAM) if found is not None else None
+
+
+def of_device(told: Sequence[Energy], device: str) -> Energy | None:
+    """Return what the counter says that holds most of what a device draws; ``None`` where none could be read.
 
     A counter of memory alone, or for an accelerator of the processor beside it, says nothing of the device.
     """
-    scopes = (*_WHOLE, "package") if row.cell.device.startswith("cpu") else (*_WHOLE, "gpu")
-    read = {each.scope: each for each in row.energy if each.joules_per_inference is not None and each.watts}
+    scopes = (*_WHOLE, "package") if device.startswith("cpu") else (*_WHOLE, "gpu")
+    read = {each.scope: each for each in told if each.joules_per_inference is not None and each.watts}
     return next((read[scope] for scope in scopes if scope in read), None)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.vocabulary import Failed, Skipped
+from harness.vocabulary import Failed, Skipped, Stage
 
 if TYPE_CHECKING:
     from harness.vocabulary import Finding
@@ -20,20 +20,21 @@ def distrust(row: Row) -> str | None:
     """Return the first reason why a row may never be recommended, ``None`` where nothing speaks against it.
 
     Whatever bars it from the ranking comes first: it fell back, ran at another precision, or was calibrated on what it
-    was judged by. Then that nothing of it was timed. Then what is wrong with the measurement: too few launches, noise,
-    launches that became slower, or throttling that no soak was there to follow. A missed
-    accuracy target is no matter of trust, though it bars a row as well.
+    was judged by. Then that nothing of it was timed, and outputs that failed verification in whatever scenario. Then
+    what is wrong with the measurement: too few launches, noise, launches that became slower, throttling that no soak
+    was there to follow, or a proof that is missing, without which a fall-back would go unseen. A missed accuracy target
+    is no matter of trust, though it bars a row as well.
     """
     for finding in row.findings:
         if finding.unranked and finding.kind != ACCURACY_GATE:
             return finding.message or finding.kind
-    return _undone(row) or next((each.message or each.kind for each in _doubts(row)), None)
+    return _undone(row) or _unverified(row) or next((each.message or each.kind for each in _doubts(row)), None)
 
 
 def remeasurable(row: Row) -> bool:
     """Whether a better measurement is all that it takes to trust a row."""
     barred = any(finding.unranked and finding.kind != ACCURACY_GATE for finding in row.findings)
-    return not barred and _undone(row) is None and any(_doubts(row))
+    return not barred and _undone(row) is None and _unverified(row) is None and any(_doubts(row))
 
 
 def untold(row: Row, scenario: str) -> str | None:
@@ -53,5 +54,17 @@ def _undone(row: Row) -> str | None:
     return next(iter((*failed, *told)), None)
 
 
+def _unverified(row: Row) -> str | None:
+    """Return where the outputs of a row were not those of its model: what other scenarios timed is of that, too."""
+    failed = (name for name, told in row.outcomes.items() if isinstance(told, Failed) and told.stage is Stage.VERIFY)
+    return next((untold(row, name) for name in failed), None)
+
+
 def _doubts(row: Row) -> list[Finding]:
-    return [each for each in row.findings if each.kind in _DOUBTS or (each.kind == "throttled" and not row.soaks)]
+    return [
+        each
+        for each in row.findings
+        if each.kind in _DOUBTS
+        or (each.kind == "throttled" and not row.soaks)
+        or (each.kind == "unproven" and row.execution is None)
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 from dataclasses import replace
@@ -24,14 +25,14 @@ prices:
 
 @pytest.fixture
 def sustained(monkeypatch):
-    """Rows of stored runs have a soak, whose rate is what their latency leaves to four streams."""
+    """Rows of stored runs have a soak, whose rate is what their latency leaves to two streams."""
     from results import sources
 
     derive = sources.rows
 
     def soaked(*arguments, **known):
         return tuple(
-            replace(row, soaks=(soak(4e9 / row.latency.host_to_host.estimate),)) if row.latency else row
+            replace(row, soaks=(soak(2e9 / row.latency.host_to_host.estimate),)) if row.latency else row
             for row in derive(*arguments, **known)
         )
 
@@ -39,7 +40,7 @@ def sustained(monkeypatch):
 
 
 def soak(rate):
-    return Soak("k", "", 4, 600.0, rate / 0.95, rate, Interval(0.95, 0.94, 0.96, 1), None, ())
+    return Soak("k", "", 2, 600.0, rate / 0.95, rate, Interval(0.95, 0.94, 0.96, 1), None, ())
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_the_answer_stands_first_and_the_rest_follows(ask):
     assert "EUR a year" in words
     assert "asked: 8 cameras at 30 fps, ranked by" in words
     assert "stands on" in words
-    assert "sustained over 600 s (soak, 4 streams)" in words
+    assert "sustained over 600 s (soak, 2 streams)" in words
     assert "left out: " in words
     assert "unit-to-unit" in words
     assert max(map(len, said.out.splitlines())) <= 80
@@ -250,3 +251,115 @@ def test_rows_of_several_machines_say_where_they_ran(offered, synthetic_rows, ca
     words = " ".join(capsys.readouterr().out.split())
     assert "Take 3 × machine 0: " in words
     assert f"the best would be {rows[1].label} on machine 1" in words
+
+
+# --- bad input ---------------------------------------------------------------------------------------------------
+
+HOSTILE = "</script><script>alert(1)</script>\"'&amp;"
+ASKED = ("--slo", "p99=33ms", "--min-accuracy", "99%", "--load", "8x30fps", "--prices", "prices.yaml")
+
+
+def test_a_hostile_name_of_a_price_is_text_wherever_it_stands(ask, run, place):
+    place.write("prices.yaml", PRICES.replace("Invented box", json.dumps(HOSTILE)))
+    asked = (run, "--workload", "lite0", *ASKED[4:])
+    assert HOSTILE in told(ask(*asked))
+    said = place.say("report", *asked, "-o", "page.html")
+    assert said.code == 0, said.err
+    page = (place.folder / "page.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in page
+    assert HOSTILE in html.unescape(page)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "part"),
+    [
+        ("currency: EUR\n", "", "currency"),
+        ("price: 900", "price: 900, currency: USD", "a price has no currency of its own"),
+        ("Invented box", '"box \\u202e xob"', "U+202E"),
+        ("Invented box", "x" * 10_000, "200 characters"),
+        ('machine: "*"', f'machine: "{"y" * 10_000}"', "200 characters"),
+        ("2026-01-15", "soon", "dated"),
+    ],
+)
+def test_prices_that_cannot_be_meant_are_refused_at_their_line(ask, run, place, old, new, part):
+    place.write("prices.yaml", PRICES.replace(old, new))
+    for command in ((), ("report", run, "-o", "page.html")):
+        said = place.say(*command, *ASKED) if command else ask(*ASKED)
+        assert (said.code, said.out) == (4, "")
+        assert "prices.yaml:" in said.err
+        assert part in " ".join(said.err.split())
+        assert len(said.err) < 2000
+        assert "\u202e" not in said.err
+    assert not (place.folder / "page.html").exists()
+
+
+def test_an_slo_that_nobody_drove_is_the_reason(ask, run, place):
+    said = ask(run, "--workload", "lite0", "--slo", "p99=33ms")
+    assert said.code == 5
+    assert "no scenario with arrivals was run for it" in told(said)
+    assert "add server or camera to the suite" in told(said)
+    assert place.say("report", run, "--slo", "p99=33ms", "-o", "page.html").code == 0
+    page = html.unescape((place.folder / "page.html").read_text(encoding="utf-8"))
+    assert "no scenario with arrivals was run for it" in page
+
+
+def answered(place, folder):
+    """Ask for a run in the terminal, as JSON and on a page, and return the words of the terminal and of the page."""
+    place.write("prices.yaml", PRICES)
+    said = place.say("recommend", folder.name, *ASKED)
+    assert (said.code, said.err) == (5, "")
+    (found,) = json.loads(place.say("recommend", folder.name, *ASKED, "--json").out)["recommendations"]
+    assert (found["offers"], found["answered"]) == ([], False)
+    assert place.say("report", folder.name, *ASKED, "-o", "page.html").code == 0
+    return told(said), html.unescape((place.folder / "page.html").read_text(encoding="utf-8"))
+
+
+def test_a_run_of_which_nothing_completed_recommends_nothing_and_says_why(place, factory):
+    recipe = factory.Recipe("lite0", "onnxruntime", factory.FP32, failure=factory.CRASH)
+    words, page = answered(place, factory.write_run(place.folder / "runs", (recipe,)))
+    assert "lite0: Nothing to recommend: no row keeps every constraint." in words
+    assert "failed at steady: the worker ended by signal 11" in words
+    assert "Nothing to recommend: no row keeps every constraint." in page
+
+
+def test_records_with_missing_parts_are_rows_without_a_capacity(place, factory, monkeypatch):
+    whole = factory.record_of
+
+    def poor(*arguments, **known):
+        gone = {"timing": None, "artifact": None, "execution": None, "versions": {}, "noise": {}, "agreement": None}
+        return replace(whole(*arguments, **known), **gone)
+
+    monkeypatch.setattr(factory, "record_of", poor)
+    recipe = factory.Recipe("lite0", "onnxruntime", factory.FP32)
+    words, _ = answered(place, factory.write_run(place.folder / "runs", (recipe,)))
+    assert "its prove launch gave no record of it" in words
+    assert "it has no soak" in words
+
+
+# --- who never wins ----------------------------------------------------------------------------------------------
+
+
+def test_no_speed_lets_a_row_win_that_may_not(place, factory, sustained):
+    """Each is faster than the one that wins, and has a soak as well."""
+    made = factory.Recipe
+    fp32, fp16, int8 = factory.FP32, factory.FP16, factory.INT8
+    told = [
+        (made("lite0", "torch", fp32, 5.0, noisy_launches=(1, 3)), "trust", "2 of 5 latency launches were noisy"),
+        (made("lite0", "torch", fp32, 5.0, batch=8, level_shift=1.2), "trust", "became over 3 % slower"),
+        (made("lite0", "openvino", fp32, 5.0, launches=2), "trust", "2 launches, 5 are needed"),
+        (made("lite0", "openvino", fp32, 5.0, device="gpu.0"), "trust", "cpu"),
+        (made("lite0", "openvino", fp16, 5.0, ran_at={"fp32": 1.0}), "trust", "fp32"),
+        (made("lite0", "onnxruntime", int8, 5.0, 0.62), "accuracy", "misses 97%"),
+        (made("lite0", "openvino", int8, 5.0, scenarios=("latency", "throughput")), "trust", "not proven"),
+        (made("lite0", "torch", int8, 5.0, scenarios=("latency", "prove")), "trust", "its soak is one launch"),
+    ]
+    sound = made("lite0", "onnxruntime", fp32, 14.0)
+    folder = factory.write_run(place.folder / "runs", (sound, *(recipe for recipe, _, _ in told)))
+    found = json.loads(place.say("recommend", folder.name, "--json").out)
+    (answer,) = found["recommendations"]
+    rows = {variant: row["label"] for variant, row in found["rows"].items()}
+    assert [rows[offer["variant_id"]] for offer in answer["offers"]] == ["onnxruntime fp32 cpu b1"]
+    reasons = {row["variant_id"]: row["reasons"] for row in answer["excluded"]}
+    assert len(reasons) == len(told)
+    for recipe, constraint, part in told:
+        assert part in reasons[recipe.cell("latency").variant_id][constraint]

@@ -259,6 +259,16 @@ def test_nothing_in_common_says_why():
     assert "no cell at all" in caught.value.hint
 
 
+@pytest.mark.parametrize(("before", "after"), [("01A@base", "01B@head"), ("01A", "01B@head"), ("01A@head", "01B@base")])
+def test_sides_of_two_runs_that_do_not_answer_each_other_say_which_do(before, after):
+    """Their cells share the label: what tells them apart is the environment."""
+    with pytest.raises(NothingToCompare, match="no cell is in both") as caught:
+        compared(run(cell(0, label="a"), run_id=before), run(cell(1, label="a"), run_id=after))
+    assert "the same side of another: RUN1@head, RUN2@head" in caught.value.hint
+    both = compared(run(cell(0, label="a"), run_id="01A@head"), run(cell(0, label="a"), run_id="01B@head"))
+    assert both.changes
+
+
 def test_a_reader_is_told_of_drift_presets_and_retrained_models():
     before = run(cell(0), cell(1), drift="the machine drifted: slower", preset="quick")
     after = run(cell(0), cell(1, cell_id="f" * 64), run_id="02RUN", notes=("2 cells left out",))

@@ -156,9 +156,22 @@ def test_a_point_of_mostly_noisy_launches_is_shown_and_left_out():
     assert shift.before_run_id == "01RUN0029"
 
 
-def test_a_share_of_nothing_is_part_of_no_ratio():
-    given = series([(20, 0.2)], "misses")
-    found = history(with_points(given, {3: point(3, 0.0)}))
+def test_misses_change_by_points_and_may_be_none():
+    """Of no miss there is no ratio, and most cameras miss none."""
+    given = series([(30, 0.0), (20, 0.0)], "misses")
+    quiet = history(given)
+    assert not any(spot.left_out for spot in quiet.spots)
+    assert (quiet.shifts, quiet.level.estimate) == ((), 0.0)
+    rarely = history(with_points(given, {index: point(index, 0.004) for index in range(30, 50)}))
+    assert rarely.shifts == ()  # less than one frame in a hundred
+    often = history(with_points(given, {index: point(index, 0.04) for index in range(30, 50)}))
+    (shift,) = often.shifts
+    assert (shift.index, shift.before, shift.worse) == (30, 0.0, True)
+    assert (shift.after, shift.effect.estimate) == (pytest.approx(0.04, rel=0.01), pytest.approx(0.04, rel=0.01))
+
+
+def test_a_size_of_nothing_is_part_of_no_ratio():
+    found = history(with_points(series([(20, 10e6)], "memory"), {3: point(3, 0.0)}))
     assert found.spots[3].left_out == "0 is part of no ratio"
     assert found.shifts == ()
 

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from harness.ports import INTERRUPTED
+from harness.telemetry.sensor import Column
+from harness.telemetry.table import Table
 from harness.vocabulary import Completed, Failed, Launch, Precision, Skipped, Stage
 from results.rows import rows
 from results.statistics import launch_interval
@@ -315,3 +317,29 @@ def test_options_tell_rows_apart_where_nothing_else_does(make, factory):
     assert [row.label for row in found] == [
         "torch fp32 cpu b1", "torch fp32 cpu b1 level=1", "torch fp32 cpu b1 level=2",
     ]  # fmt: skip
+
+
+def test_the_energy_of_a_soak_is_that_of_its_own_launch(factory, tmp_path, monkeypatch):
+    """A counter that gives 40 W while two streams need 10 ms for an inference each: 0.2 J of an inference."""
+    whole = factory.record_of
+
+    def metered(store, recipe, scenario, launch, seed):
+        if scenario != "soak":
+            return whole(store, recipe, scenario, launch, seed)
+        driven = whole(store, recipe, "throughput", launch, seed)
+        times_ns = np.arange(0, 1_600_000_000, 100_000_000)
+        counter = Column("rapl/0", "rapl", "energy", "package", "uJ", wraps=1e12)
+        path = store.folder / "telemetry.npz"
+        Table((counter,), times_ns, (40.0 * times_ns / 1e3).reshape(-1, 1), {}).save(path)
+        cell = recipe.cell("soak")
+        telemetry = factory.reference(store.folder, path, len(times_ns))
+        return replace(driven, cell=cell, cell_id=cell.cell_id, variant_id=cell.variant_id, telemetry=telemetry)
+
+    monkeypatch.setattr(factory, "record_of", metered)
+    recipe = factory.Recipe("lite0", "torch", FP32, 10.0, launches=1, scenarios=("prove", "soak"))
+    (row,) = rows(RunStore.open(factory.write_run(tmp_path, (recipe,))))
+    (soak,) = row.soaks
+    (energy,) = soak.energy
+    assert (energy.scope, energy.source, row.energy) == ("package", "rapl", ())
+    assert energy.watts == pytest.approx(40.0)
+    assert energy.joules_per_inference.estimate == pytest.approx(40.0 / soak.sustained, rel=0.05)

@@ -345,3 +345,55 @@ def test_what_the_sensors_said_is_there_whole_before_the_record_that_names_it(st
     (store.folder / place).write_bytes(b"changed")
     with pytest.raises(StoreError, match="SHA-256"):
         store.finished(sensed)
+
+
+def test_a_run_from_elsewhere_keeps_its_id_and_its_manifest(store, record, tmp_path):
+    there = RunStore.adopt(tmp_path / "there", store.manifest)
+    assert there.folder == tmp_path / "there" / store.run_id
+    assert RunStore.open(there.folder).manifest == store.manifest
+    with there:
+        there.started(record.cell, record.launch)
+        there.finished(replace(record, samples=None, telemetry=None, accuracy=None))
+    again = RunStore.adopt(tmp_path / "there", store.manifest)
+    assert len(again.records()) == 1
+    assert [file.name for file in (tmp_path / "there").iterdir()] == [store.run_id]
+
+
+def test_a_run_from_elsewhere_may_have_grown_meanwhile(store, tmp_path):
+    RunStore.adopt(tmp_path / "there", store.manifest)
+    longer = replace(store.plan, order=store.plan.order * 2)
+    with RunStore.adopt(tmp_path / "there", {**store.manifest, "plan": longer}) as grown:
+        assert grown.plan == longer
+    with RunStore.adopt(tmp_path / "there", {**store.manifest, "plan": longer}) as again:
+        assert again.plan == longer
+    with pytest.raises(StoreError, match="does not go on where"):
+        RunStore.adopt(tmp_path / "there", store.manifest)
+
+
+def test_another_run_of_the_same_id_is_refused_by_what_differs(store, tmp_path):
+    RunStore.adopt(tmp_path / "there", store.manifest)
+    with pytest.raises(StoreError, match="is another: it differs in command") as caught:
+        RunStore.adopt(tmp_path / "there", {**store.manifest, "command": "something else"})
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "change", [{"run_id": "../../elsewhere"}, {"run_id": None}, {"schema": "1"}, {"schema": 10_000}]
+)
+def test_what_is_no_manifest_of_a_run_is_not_adopted(store, tmp_path, change):
+    with pytest.raises(StoreError):
+        RunStore.adopt(tmp_path / "there", {**store.manifest, **change})
+    assert not (tmp_path / "there").exists()
+
+
+def test_a_run_from_elsewhere_appears_whole_or_not_at_all(store, tmp_path, monkeypatch):
+    def full(path, data):
+        path.write_bytes(data[:10])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stores, "write_whole", full)
+        with pytest.raises(StoreError, match="no space left"):
+            RunStore.adopt(tmp_path / "there", store.manifest)
+    assert list((tmp_path / "there").iterdir()) == []
+    assert RunStore.adopt(tmp_path / "there", store.manifest).run_id == store.run_id

@@ -104,6 +104,27 @@ def driven(found):
     return everything, replace(found[1], energy=())
 
 
+def test_the_energy_of_a_soak_has_columns_of_its_own(driven):
+    soak = replace(
+        driven[0].soaks[0],
+        energy=(
+            Energy("package", "rapl", Interval(0.3, None, None, 1), 60.0),
+            Energy("gpu", "nvml", None, None, "no GPU"),
+        ),
+    )
+    line = json.loads(to_json([replace(driven[0], soaks=(soak,))]))[0]
+    told = {name: value for name, value in line.items() if name.startswith("soak_long_load_energy_")}
+    assert told == {
+        "soak_long_load_energy_package_j": 0.3,
+        "soak_long_load_energy_package_j_low": None,
+        "soak_long_load_energy_package_j_high": None,
+        "soak_long_load_energy_package_w": 60.0,
+        "soak_long_load_energy_package_counter": "rapl",
+    }
+    types = frame([replace(driven[0], soaks=(soak,))]).dtypes
+    assert types["soak_long_load_energy_package_counter"] == pd.StringDtype()
+
+
 def server():
     return Server(
         *("s", "", 2, 1, 50.0, 99.0),

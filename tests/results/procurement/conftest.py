@@ -9,7 +9,7 @@ import pytest
 from harness.vocabulary import Cell, Completed, Precision, Scenario
 from results.driven import Camera, Energy, RateTried, Server, Soak
 from results.procurement.prices import Match, Price, Prices
-from results.row import AccuracyResult, Change, Interval, Quantile, Row
+from results.row import AccuracyResult, Change, Interval, Quantile, Row, Throughput
 from results.scenarios.shares import exact_share
 from results.sources import Source
 from results.statistics import rate_interval
@@ -26,6 +26,12 @@ def soak(sustained, *, spread=0.01, streams=4, seconds=600.0, kept=0.9):
     """Full load for long, of which the burst held ``kept``."""
     ratio = Interval(kept, kept * (1 - spread), kept * (1 + spread), 1)
     return Soak("c", "", streams, seconds, sustained / kept, sustained, ratio, None, ())
+
+
+def throughput(rate, streams=4, factors=(1.0,) * 5):
+    """Full load for a moment, a launch for each of ``factors``."""
+    rates = tuple(rate * factor for factor in factors)
+    return Throughput(rate_interval(rates), streams, rates, tuple(range(len(rates))))
 
 
 def tried(launch, rate, p99_ms, *, slo_ms=33.0, q=0.99, stable=True, effective=1000.0):
@@ -81,7 +87,10 @@ def accuracy(low, high=None, *, verdict="passes", target=0.99, metric=0.8):
 
 
 def row(name, sustained=None, *, device="cpu", workload="lite0", batch=1, precision=Precision.INT8, **changes):
-    """A row called ``name`` that sustains so many items per second; None: it had no soak."""
+    """A row called ``name`` that sustains so many items per second; None: it had no soak.
+
+    Beside each of its soaks five launches of throughput were all alike, where the changes say nothing else.
+    """
     cell = Cell(
         workload=workload,
         source_hash="f" * 64,
@@ -93,8 +102,14 @@ def row(name, sustained=None, *, device="cpu", workload="lite0", batch=1, precis
         scenario=Scenario("soak"),
         batch=batch,
     )
-    soaks = () if sustained is None else (soak(sustained),)
-    given = {"label": name, "soaks": soaks, "outcomes": {"soak": Completed()} if soaks else {}, **changes}
+    soaks = changes.pop("soaks", () if sustained is None else (soak(sustained),))
+    given = {
+        "label": name,
+        "soaks": soaks,
+        "throughputs": tuple(throughput(each.burst, each.streams) for each in soaks),
+        "outcomes": {"soak": Completed()} if soaks else {},
+        **changes,
+    }
     return Row(variant_id=name, cell=cell, **given)
 
 
@@ -123,5 +138,5 @@ def energy(watts=30.0, scope="package", source_name="rapl"):
 @pytest.fixture(scope="session")
 def make():
     """The makers above, for tests that cannot import a conftest."""
-    makers = (soak, tried, server, camera, accuracy, row, source, price, prices, energy)
+    makers = (soak, throughput, tried, server, camera, accuracy, row, source, price, prices, energy)
     return SimpleNamespace(**{maker.__name__: maker for maker in makers}, SPREAD=SPREAD, HOST=HOST)

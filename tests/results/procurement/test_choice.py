@@ -205,8 +205,49 @@ def test_a_soak_has_one_launch_and_its_interval_is_taken_at_its_worst(make, answ
     close = [make.row("a", 100), make.row("b", soaks=(make.soak(98.5, spread=0.01),))]
     assert answer(close).tied == 2
     assert answer([make.row("a", 100), make.row("b", 97)]).tied == 1
-    note = "Where one soak decides, its interval is over time: how launches differ from each other was not measured."
-    assert note in answer(close).notes
+    varied = (
+        "Where one soak decides, its interval holds how its rate varied over time, and how launches of throughput "
+        "differ from each other."
+    )
+    over_time = (
+        "Where one soak decides, its interval is over time: how launches differ from each other was not measured."
+    )
+    assert varied in answer(close).notes
+    assert over_time not in answer(close).notes
+    arrivals = make.row("c", 100, throughputs=(), servers=(make.server({50: 10}),))
+    assert over_time in answer([arrivals]).notes
+
+
+def test_launches_that_differ_more_than_two_soaks_do_tie_them(make, answer):
+    wild = (0.9, 1.1, 0.95, 1.05, 1.0)
+
+    def pair(factors):
+        return [
+            make.row(name, rate, throughputs=(make.throughput(rate, factors=factors),))
+            for name, rate in (("a", 100), ("b", 90))
+        ]
+
+    assert answer(pair((1.0,) * 5)).tied == 1
+    assert answer(pair(wild)).tied == 2
+
+
+def test_rows_with_a_soak_alone_never_win(make, answer):
+    rows = [make.row("alone", 900, throughputs=()), make.row("replicated", 10)]
+    found = answer(rows, Demand(load=LOAD))
+    assert names(found) == ["replicated"]
+    assert broken(found) == {"alone": [Constraint.TRUST]}
+    assert found.notes[-1] == (
+        "The capacity of 1 row is not known; to learn it, run throughput beside its soak, with as many streams and the "
+        "preset `default` or above."
+    )
+
+
+def test_a_search_that_is_undecided_does_not_win(make, answer):
+    thin = make.server({50: 10, 90: 99}, effective=50.0, verdict="undecided")
+    rows = [make.row("thin", 900, servers=(thin,)), make.row("sure", 30, servers=(make.server({20: 10, 90: 99}),))]
+    found = answer(rows, Demand(slo=P99))
+    assert names(found) == ["sure"]
+    assert "undecided, n is too small" in found.excluded[0].reasons[Constraint.SLO]
 
 
 def test_what_was_not_tried_may_be_as_good_up_to_what_was_sustained(make, answer):
@@ -302,14 +343,45 @@ def test_power_is_what_the_price_states_before_what_was_measured(make, answer):
     assert measured.energy_kwh_per_year == pytest.approx(10 * 0.03 * 8766)
 
 
+def test_the_energy_of_the_soak_comes_first_and_it_is_said(make, answer):
+    soaks = (replace(make.soak(100), energy=(make.energy(60.0),)),)
+    row = make.row("a", soaks=soaks, energy=(make.energy(30.0),))
+    found = answer([row], Demand(load=LOAD), make.prices(make.price("p"), electricity_per_kwh=0.3))
+    source = "measured at full load, in its soak (rapl, package)"
+    offer = found.offers[0]
+    assert (offer.watts, offer.watts_source, offer.joules_source) == (60.0, source, source)
+    assert offer.energy_kwh_per_year == pytest.approx(10 * 0.06 * 8766)
+    assert any("measured at full load, in its soak and taken to fall with the load" in note for note in found.notes)
+    stated = answer([row], Demand(load=LOAD), make.prices(make.price("p", watts=90.0)))
+    assert (stated.offers[0].watts_source, stated.offers[0].joules_source) == (STATED, source)
+
+
+def test_under_an_slo_a_device_takes_what_its_items_take(make, answer):
+    """Half of what the soak sustained is held within the limit: as many inferences take as much, on more devices."""
+    soaks = (replace(make.soak(100), energy=(make.energy(60.0),)),)
+    row = make.row("a", soaks=soaks, servers=(make.server({50: 10, 90: 99}),))
+    free, held = (answer([row], Demand(slo=slo, load=Load(350.0))).offers[0] for slo in (None, P99))
+    assert (free.devices.value, held.devices.value) == (5, 10)
+    assert free.energy_kwh_per_year == pytest.approx(held.energy_kwh_per_year) == pytest.approx(3.5 * 0.06 * 8766)
+    assert held.watts == 60.0
+
+
+def test_power_under_another_load_is_not_known_alike(make, answer):
+    soaks = (replace(make.soak(100), energy=(make.energy(60.0),)),)
+    rows = [make.row("full", soaks=soaks), make.row("idle", 100, energy=(make.energy(30.0),))]
+    found = answer(rows, Demand(load=LOAD), make.prices(make.price("p"), electricity_per_kwh=0.3))
+    assert "since power is not known alike" in found.notes[0]
+    assert all("energy" not in offer.cost.parts for offer in found.offers)
+
+
 def test_energy_that_is_not_known_alike_is_in_no_cost(make, answer):
     rows = [make.row("a", 100, machine="a", energy=(make.energy(),)), make.row("b", 100, machine="b")]
     two = make.prices(make.price("p", machine="a"), make.price("q", machine="b"), electricity_per_kwh=0.3)
     found = answer(rows, Demand(load=LOAD), two)
     assert all("energy" not in offer.cost.parts for offer in found.offers)
     assert found.notes[0] == (
-        "Energy is in no cost, since power is not known alike: that of p is measured (rapl, package); "
-        "that of q is not known. State watts with every price."
+        "Energy is in no cost, since power is not known alike: that of p is measured with one stream (rapl, "
+        "package); that of q is not known. State watts with every price."
     )
     alike = answer(rows[:1], Demand(load=LOAD), two)
     assert alike.offers[0].cost.parts["energy"] > 0
@@ -398,6 +470,16 @@ def test_what_failed_and_what_is_doubtful_of_the_choice_is_said(make, answer):
     row = make.row("a", 100, outcomes={"soak": Completed(), "memory": crash}, findings=findings)
     notes = answer([row]).notes
     assert {"a: not measured", "a: no sensor was read", "a: memory failed at load: signal 11"} <= set(notes)
+
+
+def test_an_accuracy_that_failed_is_said_once(make, answer):
+    crash = Failed(Stage.EVALUATE, "crash", "signal 11")
+    row = make.row("a", 100, outcomes={"soak": Completed(), "accuracy": crash})
+    assert "a: accuracy failed at evaluate: signal 11" in answer([row]).notes
+    told = replace(row, findings=(Finding("accuracy-unknown", "its accuracy was not measured: signal 11"),))
+    assert [note for note in answer([told]).notes if "signal 11" in note] == [
+        "a: its accuracy was not measured: signal 11"
+    ]
 
 
 def test_a_soak_that_may_be_the_lower_one_is_no_sure_loss(make, answer):

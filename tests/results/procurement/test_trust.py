@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
-from harness.vocabulary import Completed, Failed, Finding, Skipped, Stage
+from harness.vocabulary import Completed, Execution, Failed, Finding, Skipped, Stage, Unknowable
 from results.procurement.retained import inaccurate, percent_below, retained
 from results.procurement.trust import distrust, remeasurable, untold
 from results.row import AccuracyResult
@@ -28,9 +30,27 @@ def test_what_is_not_ranked_is_never_trusted_however_well_it_is_measured(make, k
     assert not remeasurable(row)
 
 
-@pytest.mark.parametrize("kind", ["unproven", "few-inputs", "retried", "overhead", "accuracy-undecided", "leak"])
+@pytest.mark.parametrize("kind", ["few-inputs", "retried", "overhead", "accuracy-undecided", "leak"])
 def test_what_is_worth_reading_alone_leaves_a_row_trusted(make, kind):
     assert distrust(make.row("a", 100, findings=(Finding(kind, "read this"),))) is None
+
+
+def test_a_proof_that_is_missing_may_hide_a_fall_back(make):
+    findings = (Finding("unproven", "what the engine executed is not proven: its prove launch gave no record of it"),)
+    row = make.row("a", 100, findings=findings)
+    assert distrust(row) == findings[0].message
+    assert remeasurable(row)
+    told = Unknowable("the provider does not tell")
+    proven = Execution("cpu", {"cpu": 3}, told, told, told, 1, 1)
+    assert distrust(replace(row, execution=proven)) is None, "what a runtime cannot tell is said, and no fault of a row"
+
+
+@pytest.mark.parametrize("scenario", ["prove", "latency", "accuracy"])
+def test_outputs_that_failed_verification_in_any_scenario_are_distrusted(make, scenario):
+    wrong = Failed(Stage.VERIFY, "verify", "cosine 0.12 against the reference")
+    row = make.row("a", 100, outcomes={"soak": Completed(), scenario: wrong})
+    assert distrust(row) == f"{scenario} failed at verify: cosine 0.12 against the reference"
+    assert not remeasurable(row)
 
 
 def test_throttling_is_followed_by_a_soak_and_distrusted_without_one(make):
