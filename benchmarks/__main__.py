@@ -45,6 +45,7 @@ NAMES = (
     "history",
     "change_points",
     "report",
+    "fleet",
 )
 BY_ENGINE = frozenset({"fidelity", "yolo11", "engines", "aa_gates"})
 """Those that measure one engine after the other, and take ``--engine``."""

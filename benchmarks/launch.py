@@ -61,7 +61,7 @@ def measure(told: Callable[[str], None]) -> Measured:
 
     with (
         tempfile.TemporaryDirectory(prefix="launch-") as name,
-        _bytecode_kept(Path(name) / "bytecode"),
+        bytecode_kept(Path(name) / "bytecode"),
         campaigns.opened_workshop(300.0) as workshop,
     ):
         folder = Path(name)
@@ -80,7 +80,7 @@ def measure(told: Callable[[str], None]) -> Measured:
 
 
 @contextlib.contextmanager
-def _bytecode_kept(folder: Path) -> Iterator[None]:
+def bytecode_kept(folder: Path) -> Iterator[None]:
     """Have the processes that are started meanwhile write bytecode to ``folder`` and find it there."""
     before = dict(os.environ)
     os.environ["PYTHONPYCACHEPREFIX"] = str(folder)

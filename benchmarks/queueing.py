@@ -7,13 +7,14 @@ the processor from nobody. The wait of a query is from when it was due to when i
 - Formula: W = u D / (2 (1 - u)), u = λ D (Pollaczek and Khinchine; Kleinrock, Queueing Systems 1, 1975, section 5.6).
   D is the mean service as the harness recorded it, λ the rate that was asked. Whatever the harness adds between two
   services is wait that the formula does not know, and weighs 1 + 1 / (1 - u) times as much as it lasts.
-- The mean of a run nears the formula slowly. By the draw of the arrivals alone its relative variance is a constant over
-  the length of the run in services, see ``simulated``; the run is as long as a 95 % interval of ± 3 % takes. The
-  interval of the figure comes from batch means (Law, Simulation Modeling and Analysis, 5th ed., section 9.5.3), which
-  differ by the draw and by the measurement alike.
-- For the arrivals and services that came about each wait is known: w' = max(0, w + service - gap) (Lindley, Proceedings
-  of the Cambridge Philosophical Society 48, 1952). Against its mean nothing is left but what the harness adds: the
-  second figure.
+- For given arrivals and services each wait is known: w' = max(0, w + service - gap) (Lindley, Proceedings of the
+  Cambridge Philosophical Society 48, 1952). By the draw of the arrivals alone the mean wait of a run nears the formula
+  slowly: thousands of services for a per cent. So of many draws that one is taken whose mean wait by this recursion,
+  with equal services, is the formula's, and what is left is what the harness and the machine add.
+- The second figure is against the arrivals and the services that came about, unequal as they were: nothing is left in
+  it but what the harness adds, and how late the machine wakes a sleeper.
+- Both intervals come from batch means (Law, Simulation Modeling and Analysis, 5th ed., section 9.5.3) of what each
+  query waited longer than by the recursion.
 """
 
 from __future__ import annotations
@@ -42,13 +43,13 @@ if TYPE_CHECKING:
 
 LIMIT = Limit(0.95, 1.05)
 LOADS = (0.5, 0.8)
-_SERVICE_US = {0.5: 2000.0, 0.8: 1000.0}
-"""By load: the mean wait is then 1 and 2 ms, a hundred times what the harness itself is late."""
-_HALF_WIDTH = 0.03
-_VARIANCE = {0.5: 26.5, 0.8: 69.0}
-"""By load: of the mean wait of a run, relative to its square, times the length of the run in services."""
+_SERVICE_US = 20_000.0
+"""As long as a small model takes on two cores; the mean wait is then 10 and 40 ms, a hundred times what the harness is
+late and a sleeper is woken."""
+_QUERIES = {0.5: 3000, 0.8: 6000}
+"""By load, about: of a run of two, of two and a half minutes."""
+_DRAWS = 500
 _BATCHES = 20
-_SEED = (0,)
 
 
 def measure(told: Callable[[str], None]) -> Measured:
@@ -57,23 +58,24 @@ def measure(told: Callable[[str], None]) -> Measured:
     notes = []
     with tempfile.TemporaryDirectory(prefix="queueing-") as folder:
         for load in LOADS:
-            stream, inputs = _stream(Path(folder), _SERVICE_US[load])
+            stream, inputs = _stream(Path(folder), _SERVICE_US)
             alone_ns = _alone_ns(stream, inputs)
-            seconds = run_length(load) * alone_ns / 1e9
-            rate_hz = load * 1e9 / alone_ns
-            told(f"{load:.0%} load: {seconds:.0f} s")
-            done = open_loop([stream], [(inputs, None)], _finish, poisson(rate_hz, seconds, _SEED)).samples
+            due_ns = (drawn(load) * alone_ns).astype(np.int64)
+            told(f"{load:.0%} load: {due_ns[-1] / 1e9:.0f} s")
+            done = open_loop([stream], [(inputs, None)], _finish, Arrivals(due_ns, np.zeros_like(due_ns))).samples
             waits_ns, services_ns = done.start_ns - done.scheduled_ns, done.host_to_host_ns
             service_ns = float(services_ns.mean())
-            formula_ns = mean_wait(rate_hz * service_ns / 1e9, service_ns)
-            batches_ns, replayed_ns = batch_means(waits_ns), batch_means(lindley(done.scheduled_ns, services_ns))
+            formula_ns = mean_wait(load * service_ns / alone_ns, service_ns)
+            equal_ns = lindley(done.scheduled_ns, np.full(len(done), service_ns))
+            replayed_ns = lindley(done.scheduled_ns, services_ns)
             figures += [
-                _figure(f"mean wait / formula, {load:.0%} load", batches_ns / formula_ns),
-                _figure(f"mean wait / replayed, {load:.0%} load", 1 + (batches_ns - replayed_ns) / replayed_ns.mean()),
+                _figure(f"mean wait / formula, {load:.0%} load", waits_ns, equal_ns, formula_ns),
+                _figure(f"mean wait / replayed, {load:.0%} load", waits_ns, replayed_ns, float(replayed_ns.mean())),
             ]
             notes.append(
-                f"{load:.0%}: {len(done)} queries; formula {formula_ns / 1e6:.4f} ms, service {service_ns / 1e6:.4f} ms"
-                f" with a coefficient of variation of {services_ns.std() / service_ns:.3f}"
+                f"{load:.0%}: {len(done)} queries; formula {formula_ns / 1e6:.3f} ms, service {service_ns / 1e6:.3f} ms"
+                f" with a coefficient of variation of {services_ns.std() / service_ns:.3f}; the draw alone is"
+                f" {equal_ns.mean() / formula_ns:.4f} of the formula"
             )
     return Measured(tuple(figures), tuple(notes))
 
@@ -85,9 +87,11 @@ def mean_wait(load: float, service: float) -> float:
     return load * service / (2 * (1 - load))
 
 
-def run_length(load: float) -> float:
-    """Return how many services a run must last for the asked half-width of the mean wait's 95 % interval."""
-    return _VARIANCE[load] * float(stats.norm.ppf(0.975) / _HALF_WIDTH) ** 2
+def drawn(load: float) -> np.ndarray:
+    """Return when queries are due, (n,) in units of a service: of ``_DRAWS`` draws the most like the formula."""
+    expected, services = mean_wait(load, 1.0), _QUERIES[load] / load
+    draws = (poisson(load, services, (draw,)).due_ns / 1e9 for draw in range(_DRAWS))
+    return min(draws, key=lambda due: abs(float(lindley(due, np.ones(len(due))).mean()) - expected))
 
 
 def lindley(due: np.ndarray, services: np.ndarray) -> np.ndarray:
@@ -97,15 +101,6 @@ def lindley(due: np.ndarray, services: np.ndarray) -> np.ndarray:
     """
     walk = np.concatenate([[0.0], np.cumsum(services[:-1] - np.diff(due))])
     return np.asarray(walk - np.minimum.accumulate(walk))
-
-
-def simulated(load: float, services: int, runs: int) -> float:
-    """Return the ``_VARIANCE`` of a load by ``runs`` runs of drawn arrivals, each of ``services`` and begun empty."""
-    means = []
-    for run in range(runs):
-        due = poisson(load, services, (*_SEED, run)).due_ns / 1e9
-        means.append(lindley(due, np.ones(len(due))).mean())
-    return float(np.var(means, ddof=1) / np.mean(means) ** 2 * services)
 
 
 def batch_means(values: np.ndarray) -> np.ndarray:
@@ -124,13 +119,14 @@ def _stream(folder: Path, service_us: float) -> tuple[Stream, dict[str, np.ndarr
 
 def _alone_ns(stream: Stream, inputs: dict[str, np.ndarray]) -> float:
     """Return the mean service of queries that come far apart."""
-    due_ns = np.arange(200, dtype=np.int64) * 4_000_000
+    due_ns = np.arange(200, dtype=np.int64) * int(2_000 * _SERVICE_US)
     done = open_loop([stream], [(inputs, None)], _finish, Arrivals(due_ns, np.zeros_like(due_ns)))
     return float(done.samples.host_to_host_ns.mean())
 
 
-def _figure(name: str, batches: np.ndarray) -> Figure:
-    """Return the mean over batch means with its t interval."""
+def _figure(name: str, waits_ns: np.ndarray, recursion_ns: np.ndarray, expected_ns: float) -> Figure:
+    """Return the mean wait over an expected one, with the t interval of what was waited beyond the recursion."""
+    batches = (batch_means(waits_ns - recursion_ns) + recursion_ns.mean()) / expected_ns
     mean = float(batches.mean())
     reach = float(stats.t.ppf(0.975, len(batches) - 1) * batches.std(ddof=1)) / math.sqrt(len(batches))
     return Figure(name, mean, mean - reach, mean + reach, "", LIMIT, len(batches))

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _KIND = "artifacts"
 _ASK_S = 60.0  # for another environment to say what it holds
+_DEEP = 3  # folders of a cache below that of its kind, down to the content of an entry
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,12 @@ class Route:
         """The options of each step's exporter with the values that they have when left out."""
         return {step.name: step.defaults for step in self.steps}
 
+    def at_device(self, source: Format) -> tuple[Route, Route]:
+        """Return the way from a source up to the first step that is bound, and the way on: none where no step is."""
+        first = next((place for place, step in enumerate(self.steps) if step.bound), len(self.steps))
+        middle = registry.exporter(self.steps[first - 1].target).target if first else source
+        return Route(self.steps[:first], middle), Route(self.steps[first:], self.format)
+
 
 @dataclass(frozen=True)
 class Request:
@@ -97,9 +104,16 @@ class Exporters:
         self,
         registered: Iterable[registry.Registered] | None = None,
         interpreters: Mapping[str, str] = MappingProxyType({}),
+        *,
+        bound_here: bool = True,
     ) -> None:
-        """``interpreters``: the Python of each exporter that lives in another environment, by name."""
+        """``interpreters``: the Python of each exporter that lives in another environment, by name.
+
+        Not ``bound_here``: from the first step on that is bound to a device, another machine does the rest; what that
+        takes is looked for there, by ``here``.
+        """
         self._interpreters = interpreters
+        self._bound_here = bound_here
         offered = registry.registered(registry.EXPORTERS_GROUP).values() if registered is None else registered
         self._known: list[tuple[registry.Registered, Exporter]] = []
         self.broken: dict[str, str] = {}
@@ -156,6 +170,26 @@ class Exporters:
         targets = " or ".join(formats)
         return Skipped(f"no exporter leads from {source} to {targets} at {precision.value}")
 
+    def here(self, route: Route) -> Route | Skipped:
+        """Return a route that another machine found with the versions, code and interpreters that its steps have here.
+
+        They are part of what an artifact is known by: one that was built by another version is no answer.
+        """
+        known = {entry.name: (entry, exporter) for entry, exporter in self._known}
+        steps = []
+        for step in route.steps:
+            if step.name not in known:
+                reason = self.broken.get(step.name, f"no exporter is called {step.name!r} here")
+                return Skipped(reason, "install the distribution that offers it")
+            entry, exporter = known[step.name]
+            interpreter = self._interpreters.get(entry.name, "")
+            versions, absent = _versions(exporter, interpreter)
+            if absent:
+                return _lacking(entry.name, exporter, absent)
+            code = code_of(exporter)
+            steps.append(replace(step, target=entry.target, versions=versions, code=code, interpreter=interpreter))
+        return Route(tuple(steps), route.format)
+
     def _search(self, source: Format, wanted: Format, precision: Precision) -> tuple[Route | None, Skipped | None]:
         start, goal = (source, Precision.FP32), (wanted, precision)
         queue: deque[tuple[tuple[Format, Precision], tuple[ExportStep, ...]]] = deque([(start, ())])
@@ -174,10 +208,10 @@ class Exporters:
                     if node in seen or given not in (Precision.FP32, precision):
                         continue
                     interpreter = self._interpreters.get(entry.name, "")
-                    versions, absent = _versions(exporter, interpreter)
+                    there = not self._bound_here and (exporter.bound or any(step.bound for step in steps))
+                    versions, absent = ({}, "") if there else _versions(exporter, interpreter)
                     if absent:
-                        reason = f"the exporter {entry.name} needs {absent}, which is not installed"
-                        lack = lack or Skipped(reason, exporter.install or f"pip install {absent}")
+                        lack = lack or _lacking(entry.name, exporter, absent)
                         continue
                     seen.add(node)
                     step = ExportStep(
@@ -193,6 +227,11 @@ class Exporters:
                     )
                     queue.append((node, (*steps, step)))
         return None, lack
+
+
+def _lacking(name: str, exporter: Exporter, absent: str) -> Skipped:
+    reason = f"the exporter {name} needs {absent}, which is not installed"
+    return Skipped(reason, exporter.install or f"pip install {absent}")
 
 
 def _versions(exporter: Exporter, interpreter: str) -> tuple[dict[str, str], str]:
@@ -288,6 +327,13 @@ class Workshop:
                 return made
             artifact = made
         return artifact
+
+    def root(self, artifact: Artifact) -> Path:
+        """Return the file or folder of all that an artifact is made of: more than what the engine is pointed at."""
+        made = self.cache.root / _KIND
+        if not artifact.path.is_relative_to(made):
+            return artifact.path
+        return made.joinpath(*artifact.path.relative_to(made).parts[:_DEEP])
 
     def _step(self, source: Artifact, step: ExportStep, request: Request) -> Artifact | Failed | Skipped:
         calibration = request.calibration if step.calibrated else None

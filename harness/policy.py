@@ -35,11 +35,34 @@ class PlannedOrder:
         """Take the plan; ``unfinished`` holds, by cell and replicate, how many attempts began and never ended."""
         self._plan = plan
         self._rules = Rules(plan, noise_retries, unfinished)
+        self._past = Past(())
+        self._known: tuple[Record, ...] = ()  # what ``_past`` was made of
+        self._place = 0  # in the order; what stands before it is done, and further records do not undo that
 
     def next(self, records: Sequence[Record]) -> Step | None:
         """Return what comes next, or ``None`` when the plan is done."""
-        past = Past(records)
-        return next((step for slot in self._plan.order if (step := self._rules.step(slot, past)) is not None), None)
+        self._take(records)
+        while self._place < len(self._plan.order):
+            step = self._rules.step(self._plan.order[self._place], self._past)
+            if step is not None:
+                return step
+            self._place += 1
+        return None
+
+    def left(self, records: Sequence[Record]) -> tuple[Step, ...]:
+        """Return everything that is still to be done by what is known now, in the order of the plan."""
+        self._take(records)
+        steps = (self._rules.step(slot, self._past) for slot in self._plan.order[self._place :])
+        return tuple(step for step in steps if step is not None)
+
+    def _take(self, records: Sequence[Record]) -> None:
+        """Take in what is new: looking at all of them before each launch would cost the square of their number."""
+        known = len(self._known)
+        if tuple(records[:known]) != self._known:  # a correction, or another run's
+            self._past, self._place, known = Past(()), 0, 0
+        for record in records[known:]:
+            self._past.add(record)
+        self._known = tuple(records)
 
 
 class Past:
@@ -55,12 +78,16 @@ class Past:
         self.attempts: Counter[tuple[str, int]] = Counter()
         self.records: list[Record] = []
         for record in records:
-            self.attempts[record.cell_id, record.launch.index] += 1
-            if isinstance(record.outcome, Failed) and record.outcome.kind == INTERRUPTED:
-                continue
-            self.by_slot[record.cell_id, record.launch.index].append(record)
-            self.by_cell[record.cell_id].append(record)
-            self.records.append(record)
+            self.add(record)
+
+    def add(self, record: Record) -> None:
+        """Take one more record, the newest."""
+        self.attempts[record.cell_id, record.launch.index] += 1
+        if isinstance(record.outcome, Failed) and record.outcome.kind == INTERRUPTED:
+            return
+        self.by_slot[record.cell_id, record.launch.index].append(record)
+        self.by_cell[record.cell_id].append(record)
+        self.records.append(record)
 
 
 class Rules:

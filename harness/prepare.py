@@ -43,6 +43,7 @@ MAXIMUM_ROTATED_BYTES = 512 * 1024 * 1024
 REFERENCE_BATCHES = 4
 
 T = Artifact | Failed | Skipped
+_Bench = Bench | Failed | Skipped
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,17 @@ class Settings:
     interpreters: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
     timeout_s: float = 600.0  # of a launch; a reference is a short one
+    bound_here: bool = True  # whether what is bound to a device is made on this machine
+
+
+@dataclass(frozen=True)
+class Portable:
+    """What the launches of a variant need on any machine, and what is left to be built on the one with its device."""
+
+    bench: Bench  # its artifact is whole, or what the steps make that no device is needed for
+    route: Route  # what is left to do with it; no steps where it is whole
+    builds: tuple[Request, ...]  # what is asked of that route, once for each build
+    places: Mapping[str, Path]  # of the user's code, by the name that the task gives it
 
 
 class Preparer:
@@ -65,7 +77,10 @@ class Preparer:
         self._workshop = workshop
         self._settings = settings
         self._told = told
-        self._exporters = Exporters(interpreters=settings.interpreters)
+        self._here = Exporters(interpreters=settings.interpreters)
+        self._exporters = (
+            self._here if settings.bound_here else Exporters(interpreters=settings.interpreters, bound_here=False)
+        )
         # What failed is not tried again for the next variant: an export may take its full timeout to fail.
         self._artifacts: dict[str, T] = {}
         self._prepared: dict[str, jobs.Inputs | Failed | Skipped] = {}
@@ -73,39 +88,66 @@ class Preparer:
 
     def bench(self, cell: Cell) -> Bench | Failed | Skipped:
         """Return what the launches of a cell's variant need, or why it cannot be had."""
-        model, engine = self._survey.models[cell.workload], self._survey.engines[cell.engine]
+        trouble, engine = self._survey.models[cell.workload].trouble, self._survey.engines[cell.engine]
+        if trouble is None and not isinstance(engine, EngineFacts):
+            return engine
+        return self._around(cell, self._builds)
+
+    def portable(self, cell: Cell) -> Portable | Failed | Skipped:
+        """Return what another machine needs for the launches of a cell's variant; its engine need not be had here."""
+        bench = self._around(cell, self._begun)
+        if not isinstance(bench, Bench):
+            return bench
+        model, route = self._survey.models[cell.workload], self._route(cell)
+        if not isinstance(route, Route):
+            return route
+        _, after = route.at_device(model.source.format)
+        request = self._request(cell, after, 0)
+        if not isinstance(request, Request):
+            return request
+        builds = tuple(replace(request, build=build) for build in range(self._settings.builds)) if after.steps else ()
+        return Portable(bench, after, builds, {name: Path(place) for name, place in model.task_place.items()})
+
+    def _around(self, cell: Cell, made: Callable[[Cell], tuple[Artifact, ...] | Failed | Skipped]) -> _Bench:
+        """Return the bench with what ``made`` gives as its builds."""
+        model = self._survey.models[cell.workload]
         if model.trouble is not None:
             return model.trouble
-        if not isinstance(engine, EngineFacts):
-            return engine
         inputs = self._inputs(model, cell.shape)
         if not isinstance(inputs, jobs.Inputs):
             return inputs
-        artifact = self._artifact(cell)
-        if not isinstance(artifact, Artifact):
-            return artifact
-        rebuilt = self._rebuilt(cell)
-        if not isinstance(rebuilt, tuple):
-            return rebuilt
+        builds = made(cell)
+        if not isinstance(builds, tuple):
+            return builds
         reference = self._reference(model, cell, inputs)
         if not isinstance(reference, Path):
             return reference
         evaluated = model.selections.evaluate if model.selections else None
         return Bench(
             engine=self._survey.registered[cell.engine].target,
-            artifact=artifact,
-            rebuilt=rebuilt,
+            artifact=builds[0],
+            rebuilt=builds[1:],
             inputs=inputs,
             reference=reference,
             items=_items(evaluated.items) if evaluated else (),
             classes={str(key): value for key, value in evaluated.classes.items()} if evaluated else {},
         )
 
-    def _artifact(self, cell: Cell, build: int = 0) -> T:
-        """Return the model of a cell's workload as its engine takes it at its precision and settings."""
+    def _begun(self, cell: Cell) -> tuple[Artifact] | Failed | Skipped:
+        """Return the artifact as far as it is made without its device."""
         route = self._route(cell)
         if not isinstance(route, Route):
             return route
+        before, _ = route.at_device(self._survey.models[cell.workload].source.format)
+        made = self._kept_artifact(cell, before, 0)
+        return (made,) if isinstance(made, Artifact) else made
+
+    def _artifact(self, cell: Cell, build: int = 0) -> T:
+        """Return the model of a cell's workload as its engine takes it at its precision and settings, all made here."""
+        route = self._route(cell, self._here)
+        return self._kept_artifact(cell, route, build) if isinstance(route, Route) else route
+
+    def _kept_artifact(self, cell: Cell, route: Route, build: int) -> T:
         export = {name: cell.export[name] for name in route.exporters if name in cell.export}
         about = [cell.workload, codec.encode(route), cell.batch, export, cell.device if route.bound else "", build]
         key = digest(about)
@@ -113,41 +155,49 @@ class Preparer:
             self._artifacts[key] = self._made_artifact(cell, route, build)
         return self._artifacts[key]
 
-    def _route(self, cell: Cell) -> Route | Skipped:
+    def _route(self, cell: Cell, exporters: Exporters | None = None) -> Route | Skipped:
+        """Return the way to what a cell loads, as it goes for the launches; that of references is all done here."""
         engine = registry.engine(self._survey.registered[cell.engine].target)
         try:
             formats, precision = wanted(engine, cell.precision, cell.options)
         except Unsupported as error:
             return Skipped(error.message, error.hint)
-        return self._exporters.route(self._survey.models[cell.workload].source.format, formats, precision)
+        source = self._survey.models[cell.workload].source.format
+        return (exporters or self._exporters).route(source, formats, precision)
 
     def _made_artifact(self, cell: Cell, route: Route, build: int) -> T:
         model = self._survey.models[cell.workload]
+        request = self._request(cell, route, build)
+        if not isinstance(request, Request):
+            return request
+        again = f", build {build + 1}" if build else ""
+        self._told(f"{model.source.reference} → {route.format} {cell.precision.value} for {cell.engine}{again}")
+        return self._workshop.ensure(model.artifact, route, request)
+
+    def _request(self, cell: Cell, route: Route, build: int) -> Request | Failed | Skipped:
+        """Return what is asked of the steps of a route, with calibration tensors where one of them needs any."""
         calibration = None
         if route.calibrated:
-            made = self._calibration(model, cell.shape)
+            made = self._calibration(self._survey.models[cell.workload], cell.shape)
             if not isinstance(made, Calibration):
                 return made
             calibration = made
-        again = f", build {build + 1}" if build else ""
-        self._told(f"{model.source.reference} → {route.format} {cell.precision.value} for {cell.engine}{again}")
-        request = Request(
+        return Request(
             cell.batch, cell.shape, cell.export, calibration, self._settings.seed, device=cell.device, build=build
         )
-        return self._workshop.ensure(model.artifact, route, request)
 
-    def _rebuilt(self, cell: Cell) -> tuple[Artifact, ...] | Failed | Skipped:
-        """Return the builds after the first, of an artifact that is bound to its device; none of another."""
+    def _builds(self, cell: Cell) -> tuple[Artifact, ...] | Failed | Skipped:
+        """Return the artifact, and its further builds where it is bound to its device."""
         route = self._route(cell)
-        if not isinstance(route, Route) or not route.bound:
-            return ()
-        more = []
-        for build in range(1, self._settings.builds):
-            made = self._artifact(cell, build)
-            if not isinstance(made, Artifact):
-                return made
-            more.append(made)
-        return tuple(more)
+        if not isinstance(route, Route):
+            return route
+        made = []
+        for build in range(self._settings.builds if route.bound else 1):
+            artifact = self._artifact(cell, build)
+            if not isinstance(artifact, Artifact):
+                return artifact
+            made.append(artifact)
+        return tuple(made)
 
     def _calibration(self, model: Model, shape: tuple[int, ...]) -> Calibration | Failed | Skipped:
         images = model.selections.calibrate if model.selections else None
@@ -256,7 +306,7 @@ class Preparer:
                 formats, precision = wanted(engine, Precision.FP32, {})
             except Unsupported:
                 continue
-            route = self._exporters.route(model.source.format, formats, precision)
+            route = self._here.route(model.source.format, formats, precision)
             for device in facts.devices:
                 support = device.precisions.get(Precision.FP32.value)
                 if isinstance(route, Route) and support is not None and support.level is Level.NATIVE:

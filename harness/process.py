@@ -59,6 +59,7 @@ class Child:
     echo: bool = False  # show its output as it comes, besides keeping it
     remedy: str = RAISE_TIMEOUT  # what helps against the timeout
     cpus: tuple[int, ...] | None = None  # the processors that it is kept on; see ``unusable``
+    descriptors: tuple[int, ...] = ()  # of this process, which it inherits under the same numbers
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,7 @@ def wait(command: list[str], child: Child) -> Ended:
         # Ultralytics writes its settings where this points; the user's own are left alone.
         env=environment(os.environ, child.threads) | dict.fromkeys(_OWN_FOLDERS, str(child.scratch)),
         start_new_session=True,
+        pass_fds=child.descriptors,
     )
     pump = threading.Thread(target=_pump, args=(process.stdout, child), daemon=True)
     # Popen.wait(timeout) polls; a thread blocked in waitpid does not, and the parent must not wake while one measures.
@@ -233,8 +235,11 @@ def _crash(ended: Ended, stage: Stage, last_words: str) -> Failed:
     hint = "see the log; `harness rerun RUN CELL` repeats it in the foreground"
     if ended.returncode < 0:
         name = _signal_name(-ended.returncode)
-        out_of_memory = "; the kernel may have killed it for want of memory" if name == "SIGKILL" else ""
-        return Failed(stage, "crash", f"killed by {name} in stage {stage.value}{out_of_memory}", hint)
+        message = f"killed by {name} in stage {stage.value}"
+        if name == "SIGKILL":
+            message += "; the kernel may have killed it for want of memory"
+            hint = f"if so, fewer `streams`, a smaller `batch` or a higher limit of memory help; {hint}"
+        return Failed(stage, "crash", message, hint)
     if ended.returncode == 0:
         return Failed(stage, "no-record", f"exited 0 in stage {stage.value} without a record", hint)
     detail = f": {last_words}" if last_words else ""

@@ -34,7 +34,7 @@ from harness.vocabulary import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from harness.ports import LaunchPolicy, RecordSink, Step
     from harness.telemetry.table import Table
@@ -74,6 +74,8 @@ class Setting:
     task_places: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # by variant: paths of user code
     environments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """By environment label, its own ``interpreters``; a label that is not here has the usual ones."""
+    descriptors: Callable[[], tuple[int, ...]] = tuple
+    """Asked at each launch: descriptors of this process that its child inherits, such as that of a lock."""
 
     def interpreter(self, cell: Cell) -> str:
         """Return the Python that the launches of a cell run in."""
@@ -101,7 +103,7 @@ class Finished:
     record: Record
 
 
-def run(policy: LaunchPolicy, sink: RecordSink, setting: Setting) -> Iterator[Started | Finished]:
+def run(policy: LaunchPolicy, sink: RecordSink, setting: Setting) -> Generator[Started | Finished, None, None]:
     """Make launches until the policy has no more, yielding each beginning and each stored end.
 
     A ``KeyboardInterrupt`` ends the child first and is stored as such, so that a resume makes that launch again. The
@@ -188,6 +190,7 @@ def _measured(blank: Record, bench: Bench, sink: RecordSink, setting: Setting, s
             threads=cell.threads,
             echo=setting.echo,
             cpus=cpus(cell),
+            descriptors=setting.descriptors(),
         )
         sensors.begin()
         answer = process.call("launch", job, child, jobs.LaunchAnswer)

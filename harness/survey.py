@@ -81,7 +81,7 @@ def survey(suite: Suite, base: Path, workshop: Workshop, told: Callable[[str], N
     engines: dict[str, EngineFacts | Skipped | Failed] = {}
     for name, entry in registered.items():
         told(f"probing {name}")
-        engines[name] = _adapted(entry, probe(entry, workshop, _interpreter(suite, name, base)))
+        engines[name] = adapted(entry, probe(entry, workshop, _interpreter(suite, name, base)))
     models = {}
     for name, workload in suite.workloads.items():
         told(f"reading {name}")
@@ -109,7 +109,7 @@ def _check_export(suite: Suite, exporters: Exporters) -> None:
             raise HarnessError(f"interpreters: no engine or exporter is called {name[:80]!r}{near}", hint)
 
 
-def _adapted(entry: registry.Registered, facts: EngineFacts | Skipped | Failed) -> EngineFacts | Skipped | Failed:
+def adapted(entry: registry.Registered, facts: EngineFacts | Skipped | Failed) -> EngineFacts | Skipped | Failed:
     """Return the facts, or why the adapter, which its own process could make, cannot be made in this one."""
     if isinstance(facts, Failed):
         return facts

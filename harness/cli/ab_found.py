@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from harness.environments import Installed
     from harness.suite import Suite
 
-_ENVIRONMENTS = "environments"
-"""Folder of the cache."""
-
 
 @dataclass(frozen=True)
 class Request:
@@ -182,7 +179,7 @@ def _held(request: Request, pair: tuple[Arm, Arm], engine: str, around: Around) 
         target = registry.named(registry.ENGINES_GROUP, engine).target
         also = arms.companions(arm, registry.engine(target))
         wanted = environments.Wanted((*arm.requirements, *also), packages=environments.packages_of([target]))
-        root = around.workshop.cache.root / _ENVIRONMENTS
+        root = around.workshop.cache.root / environments.FOLDER
         try:
             found[arm.written] = environments.environment(wanted, root, around.told, refresh=request.refresh)
         except HarnessError as error:

@@ -16,6 +16,7 @@ from harness.cli import (
     compare,
     doctor,
     export,
+    fleet,
     gate,
     history,
     plan,
@@ -65,6 +66,7 @@ app.add_typer(history.app, name="history")
 app.add_typer(results.app, name="results")
 app.add_typer(suites.app, name="suite")
 app.add_typer(cache.app, name="cache")
+app.add_typer(fleet.app, name="fleet")
 
 
 @app.callback(invoke_without_command=True)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import re
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
+from harness import environments
 from harness.cache import Cache, Entry, default_root
 from harness.cli.console import as_json, out, say
 from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 app = typer.Typer(help="Show or prune exported models.", no_args_is_help=True)
 
@@ -28,7 +32,7 @@ def opened() -> Cache:
 def ls(*, json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List what is kept, the most recently used first."""
     cache = opened()
-    entries = sorted(cache.entries(), key=lambda entry: -entry.used_s)
+    entries = sorted([*cache.entries(), *_environments(cache)], key=lambda entry: -entry.used_s)
     if json:
         as_json([_facts(entry) for entry in entries])
         return
@@ -50,8 +54,14 @@ def prune(
     ] = "0",
 ) -> None:
     """Remove the least recently used entries; by default all of them."""
-    removed = opened().prune(keep_bytes=_bytes(keep))
+    keep_bytes, cache = _bytes(keep), opened()
+    removed = cache.prune(keep_bytes=keep_bytes, beside=_environments(cache))
     say(f"removed {len(removed)} entries, {sum(entry.size_bytes for entry in removed) / 1e6:.1f} MB")
+
+
+def _environments(cache: Cache) -> Iterator[Entry]:
+    """Return what `harness ab` made of requirements."""
+    return environments.kept(cache.root / environments.FOLDER)
 
 
 def _bytes(text: str) -> int:
@@ -62,6 +72,8 @@ def _bytes(text: str) -> int:
 
 
 def _what(entry: Entry) -> str:
+    if "requirements" in entry.meta:
+        return " ".join(entry.meta["requirements"]) or "left half made"
     artifact = entry.meta.get("artifact")
     if not artifact:
         return f"{entry.meta.get('count', '')} tensors" if "count" in entry.meta else ""

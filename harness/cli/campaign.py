@@ -71,13 +71,13 @@ def look(suite: Suite, base: Path, workshop: Workshop, told: Callable[[str], Non
     if refused is not None:
         raise PlanError(refused, process.CHOOSE_CPUS)
     found = surveying.survey(suite, base, workshop, told)
-    workloads = {name: _facts(suite, name, model) for name, model in found.models.items()}
+    workloads = workload_facts(suite, found.models)
     exporters = Exporters(interpreters=surveying.interpreters(suite, base))
-    made = plan.expand(_relevant(suite), workloads, _capabilities(found), exporters.route)
+    made = plan.expand(relevant(suite), workloads, capabilities(found.engines, found.registered), exporters.route)
     return Campaign(suite, base, found, made, workshop)
 
 
-def _relevant(suite: Suite) -> Suite:
+def relevant(suite: Suite) -> Suite:
     """Return the suite without what it says of engines that exist and are not asked for, as after ``--set``."""
     named = surveying.named_engines(suite)
     idle = registry.registered(registry.ENGINES_GROUP).keys() - set(named)
@@ -86,6 +86,11 @@ def _relevant(suite: Suite) -> Suite:
         for key in ("options", "configurations")
     }
     return suite.model_copy(update=kept)
+
+
+def workload_facts(suite: Suite, models: Mapping[str, surveying.Model]) -> dict[str, WorkloadFacts]:
+    """Return what a plan needs to know of each workload."""
+    return {name: _facts(suite, name, model) for name, model in models.items()}
 
 
 def _facts(suite: Suite, name: str, model: surveying.Model) -> WorkloadFacts:
@@ -104,18 +109,19 @@ def _facts(suite: Suite, name: str, model: surveying.Model) -> WorkloadFacts:
     )
 
 
-def _capabilities(found: Survey) -> dict[str, Capability]:
-    capabilities = {}
-    for name, facts in found.engines.items():
+def capabilities(
+    engines: Mapping[str, EngineFacts | Skipped | Failed], registered: Mapping[str, registry.Registered]
+) -> dict[str, Capability]:
+    """Return what engines can do, by what their probes said on whatever machine, and by their adapters here."""
+    able = {}
+    for name, facts in engines.items():
         if isinstance(facts, Failed):
             # What crashed its own process is not imported into this one.
-            capabilities[name] = Capability(facts, (), None)
+            able[name] = Capability(facts, (), None)
             continue
-        engine = registry.engine(found.registered[name].target)
-        capabilities[name] = Capability(
-            facts, engine.formats, engine.options, functools.partial(preparing.wanted, engine)
-        )
-    return capabilities
+        engine = registry.engine(registered[name].target)
+        able[name] = Capability(facts, engine.formats, engine.options, functools.partial(preparing.wanted, engine))
+    return able
 
 
 def create(campaign: Campaign, root: Path, *, suite_text: str, command: str) -> RunStore:
@@ -145,30 +151,54 @@ def _not_here(store: RunStore, error: Exception) -> HarnessError:
     return HarnessError(f"{store.folder.name} cannot be resumed: {type(error).__name__}: {error}", hint)
 
 
+@dataclass(frozen=True)
+class Scene:
+    """What of a run's manifest is of the machine that it is measured on."""
+
+    plan: Plan
+    host: Mapping[str, Any]  # as ``harness.host.fingerprint`` has it
+    engines: Mapping[str, EngineFacts | Skipped | Failed]
+    telemetry: Mapping[str, Any]
+    overhead: Mapping[str, float | str]
+
+
 def described(campaign: Campaign, *, suite_text: str, command: str) -> dict[str, Any]:
-    """Return the manifest of a run."""
-    versions = _versions(campaign.survey)
+    """Return the manifest of a run on this machine."""
+    engines = campaign.survey.engines
     # The loop runs where the launches do.
     bound = replace(campaign.workshop, cpus=campaign.suite.cpus)
-    overhead = in_child("overhead", _overhead_job(campaign), jobs.OverheadAnswer, bound, "null")
-    models = campaign.survey.models
+    overhead = in_child("overhead", overhead_job(campaign.plan), jobs.OverheadAnswer, bound, "null")
+    scene = Scene(
+        plan=campaign.plan,
+        host=fingerprint(versions_of(engines), campaign.base),
+        engines=engines,
+        telemetry=telemetry.survey(),
+        overhead=overhead_facts(overhead),
+    )
+    return manifest_of(campaign.suite, campaign.survey.models, scene, suite_text=suite_text, command=command)
+
+
+def manifest_of(
+    suite: Suite, models: Mapping[str, surveying.Model], scene: Scene, *, suite_text: str, command: str
+) -> dict[str, Any]:
+    """Return what later readers of a run need, with nobody's paths in it."""
     return {
-        "suite": without_places(campaign.suite.resolved()),
+        "suite": without_places(suite.resolved()),
         "suite_text": unplaced(suite_text),
-        "plan": codec.encode(campaign.plan),
-        "host": fingerprint(versions, campaign.base),
-        "engines": {name: codec.encode(facts) for name, facts in campaign.survey.engines.items()},
-        "workloads": {name: _workload_facts(model) for name, model in models.items()},
-        "telemetry": telemetry.survey(),
+        "plan": codec.encode(scene.plan),
+        "host": scene.host,
+        "engines": {name: codec.encode(facts) for name, facts in scene.engines.items()},
+        "workloads": {name: _described(model) for name, model in models.items()},
+        "telemetry": scene.telemetry,
         "command": command,
-        "overhead": _overhead_facts(overhead),
+        "overhead": scene.overhead,
         "harness_version": harness.__version__,
     }
 
 
-def _overhead_job(campaign: Campaign) -> jobs.OverheadJob:
+def overhead_job(made: Plan) -> jobs.OverheadJob:
     """Ask what the loops of the scenarios that will run cost, and of as many streams as the suite names."""
-    cells = runnable(campaign.plan)
+    cells = runnable(made)
     streams = {cell.streams for cell in cells if cell.streams is not None and cell.streams > 1}
     if any(cell.streams is None and KINDS[cell.scenario.name].streams for cell in cells):
         streams.add(2)  # how many a runtime takes by itself is not known yet
@@ -176,7 +206,7 @@ def _overhead_job(campaign: Campaign) -> jobs.OverheadJob:
     return jobs.OverheadJob(_OVERHEAD_ITERATIONS, tuple(sorted(streams)), tuple(sorted(scenarios)))
 
 
-def _overhead_facts(found: jobs.OverheadAnswer | Failed | Skipped) -> dict[str, float | str]:
+def overhead_facts(found: jobs.OverheadAnswer | Failed | Skipped) -> dict[str, float | str]:
     """Return nanoseconds per inference, by number of streams and by scenario; or why they are not known."""
     if not isinstance(found, jobs.OverheadAnswer):
         return {"not measured": found.message if isinstance(found, Failed) else found.reason}
@@ -184,7 +214,7 @@ def _overhead_facts(found: jobs.OverheadAnswer | Failed | Skipped) -> dict[str, 
     return {"1": found.per_iteration_ns, **found.by_streams, **by_scenario}
 
 
-def _workload_facts(model: surveying.Model) -> dict[str, Any]:
+def _described(model: surveying.Model) -> dict[str, Any]:
     selections = model.selections
     return {
         "source": model.source.format,
@@ -197,9 +227,10 @@ def _workload_facts(model: surveying.Model) -> dict[str, Any]:
     }
 
 
-def _versions(found: Survey) -> dict[str, str]:
+def versions_of(engines: Mapping[str, EngineFacts | Skipped | Failed]) -> dict[str, str]:
+    """Return the versions of the harness, of engines and of what they are made of, by distribution."""
     versions = {"harness": harness.__version__}
-    for name, facts in found.engines.items():
+    for name, facts in engines.items():
         if isinstance(facts, EngineFacts):
             versions |= {name: facts.version, **facts.versions}
     return versions
@@ -221,6 +252,9 @@ def reopen(store: RunStore, workshop: Workshop, told: Callable[[str], None]) -> 
     if "ab" in store.manifest:
         hint = f"`harness ab --resume {store.run_id}` goes on with it"
         raise HarnessError(f"{store.run_id} has two sides, which this command does not know how to make again", hint)
+    if "fleet" in store.manifest:
+        hint = f"`harness run --resume {store.manifest['fleet']['id']} --fleet FILE` goes on with it"
+        raise HarnessError(f"{store.run_id} was measured on a host of a fleet", hint)
     saved = kept_for_resume(store)
     try:
         suite, base = Suite.model_validate_json(json.dumps(saved["suite"])), Path(saved["base"])
@@ -317,10 +351,16 @@ def unfinished(store: RunStore) -> Counter[tuple[str, int]]:
 
 def keep_logs(workshop: Workshop, store: RunStore) -> None:
     """Put what probes and exports printed beside the logs of the launches: a failure there has no other log."""
+    keep_logs_in(workshop, store.folder / "logs")
+
+
+def keep_logs_in(workshop: Workshop, folder: Path) -> None:
+    """Put what probes and exports printed in a folder."""
     with suppress(OSError):  # the records are whole without it
+        folder.mkdir(exist_ok=True)
         for log in sorted(workshop.logs.glob("*.log")):
             if log.stat().st_size:
-                shutil.copyfile(log, store.folder / "logs" / log.name)
+                shutil.copyfile(log, folder / log.name)
 
 
 def runnable(made: Plan) -> list[Cell]:

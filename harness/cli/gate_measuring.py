@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness import plan_order, suite
 from harness.cli import campaign as campaigns
 from harness.cli.console import errors
-from harness.cli.gate_sides import Judged, NoBaseline, base_of, share_a_cell
+from harness.cli.gate_sides import Judged, NoBaseline, base_of, setting, share_a_cell
 from harness.cli.progress import duration, reporter
 from harness.cli.run import begun, command_line, measure
 from harness.gating import SECOND_LOOK
@@ -91,10 +90,8 @@ def measured(asked: Asked, *, today: date, quiet: bool) -> Gate | None:
 
 def _judged(asked: Asked, loaded: Suite) -> Judged:
     facts = hardware()
-    said = () if _says_launches(asked) else (f"launches={loaded.gate.launches}",)
-    settings = " ".join(f"--set {shlex.quote(each)}" for each in (*asked.overrides, *said))
-    setting = f"harness run {asked.suite} {settings} && harness baseline set latest"
-    return Judged(str(loaded.name), short_id(facts), facts, setting)
+    made = setting(asked.suite, asked.overrides, loaded.gate.launches)
+    return Judged(str(loaded.name), short_id(facts), facts, made)
 
 
 def _launches(asked: Asked, loaded: Suite) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,14 @@ class Judged:
     hardware: Mapping[str, Any]
     setting: str
     """The command that makes a baseline of it."""
+
+
+def setting(suite: str, assigned: Sequence[str], launches: int) -> str:
+    """Return the command that makes a baseline of a suite; ``assigned``: what is set over it, ``KEY=VALUE`` each."""
+    said = any(each.partition("=")[0] == "launches" for each in assigned)
+    words = [*assigned, *([] if said else [f"launches={launches}"])]
+    settings = " ".join(f"--set {shlex.quote(each)}" for each in words)
+    return f"harness run {shlex.quote(suite)} {settings} && harness baseline set latest"
 
 
 def base_of(which: str, judged: Judged, baselines: Path, runs: Path) -> Snapshot:

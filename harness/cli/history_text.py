@@ -14,7 +14,6 @@ from harness.codec import encode
 from results.formats.amounts import amount, bounded, fixed
 from results.formats.words import counted
 from results.formats.words import line as on_one_line
-from results.quantities import Rule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,8 +122,8 @@ def print_csv(shown: Sequence[History]) -> None:
 
 
 def _moved(one: History, shift: Shift) -> str:
-    """Return ``+5.1 % [+4.0, +6.2] worse``, of accuracy ``−0.8 points [−1.2, −0.4] worse``."""
-    points = one.quantity.rule is Rule.POINTS
+    """Return ``+5.1 % [+4.0, +6.2] worse``, of shares ``−0.8 points [−1.2, −0.4] worse``."""
+    points = one.quantity.is_share
     found = shift.effect
     estimate, low, high = (
         None if value is None else fixed(100 * (value - (not points)), 2 if points else 1, signed=True)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli import campaign as campaigns
+from harness.cli import fleet_report
 from harness.cli import report_formats as formats
-from harness.cli.arguments import Runs
+from harness.cli.arguments import RunNames, Runs
 from harness.cli.console import as_json, document, explain, say
 from harness.cli.demand_options import (
     Asked,
@@ -24,6 +25,7 @@ from harness.cli.demand_options import (
     asked,
 )
 from harness.errors import HarnessError, StoreError
+from results.fleets import FleetRun, is_fleet
 from results.store import RunStore
 
 if TYPE_CHECKING:
@@ -37,15 +39,6 @@ if TYPE_CHECKING:
 
 HTML = "html"
 _LISTED = 6
-
-RunNames = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="RUN",
-        help="Runs, of one machine or of many: a folder, an id, a tag. The latest where none is named.",
-        show_default=False,
-    ),
-]
 
 
 def report(
@@ -89,12 +82,14 @@ def report(
     from results.merged import merged
     from results.sources import load as load_runs
 
-    sources = load_runs([_folder(name, runs) for name in run_names or ["latest"]])
+    names = run_names or ["latest"]
+    fleets = fleet_report.named(names, runs)
+    sources = load_runs(_folders(names, runs))
     if form == HTML and output is not None and _is_folder(output):
         _write_site(sources, wanted, Path(output))
         return
     _check_one_suite(sources)
-    together = merged(sources)
+    together = fleet_report.told(merged(sources), fleets)
     if json:
         as_json(_data(together, wanted))
         return
@@ -107,11 +102,12 @@ def report(
         else:
             say("\n".join(map(str, made)))
         return
-    if output is None and len(sources) > 1:
+    whole = fleets[0].folder if len(fleets) == len(names) == 1 else None
+    if output is None and whole is None and len(sources) > 1:
         hint = "-o PAGE.html puts them together on one page, -o DIR/ makes a site"
         raise HarnessError(f"the page of {len(sources)} runs needs a place", hint)
-    page = Path(output) if output is not None else sources[0].folder / "report.html"
-    say(str(_write_page(together, _answers(together, wanted), page)))
+    page = Path(output) if output is not None else (whole or sources[0].folder) / "report.html"
+    say(str(write_page(together, page, _answers(together, wanted))))
 
 
 def write_report(store: RunStore, derived: Sequence[Row], page: Path) -> Path:
@@ -122,19 +118,30 @@ def write_report(store: RunStore, derived: Sequence[Row], page: Path) -> Path:
     from results.merged import merged  # as above
     from results.sources import source_of
 
-    return _write_page(merged([source_of(store, derived)]), None, page)
+    return write_page(merged([source_of(store, derived)]), page)
+
+
+def _folders(names: Sequence[str], runs: Path) -> list[Path]:
+    """Return the folders of runs by whatever names them: of a fleet all of its runs."""
+    found: list[Path] = []
+    for name in names:
+        found += fleet_report.folders(FleetRun.open(name, runs)) if is_fleet(name) else (_folder(name, runs),)
+    return found
 
 
 def _folder(name: str, runs: Path) -> Path:
-    from results.tags import holder
+    """Return the folder of a run by whatever names it; the latest may be one that interleaved two sides."""
+    from results.named import NoRun, folder_of  # as above
 
     try:
         return RunStore.open(name, runs).folder
-    except StoreError:
-        tagged = holder(name, runs)
-        if tagged is None:
+    except StoreError as error:
+        try:
+            return folder_of(name, runs, Path())
+        except NoRun:
             raise
-        return tagged
+        except StoreError:
+            raise error from None
 
 
 def _is_folder(output: str) -> bool:
@@ -162,7 +169,7 @@ def _data(together: Merged, wanted: Asked | None) -> dict[str, Any]:
         told = summary_data(RunStore.open(sources[0].folder), together.rows)
     else:
         told = {
-            "runs": [_run_data(source) for source in sources],
+            "runs": [run_data(source) for source in sources],
             "notes": list(together.notes),
             "standings": [encode(standing) for standing in together.standings],
             "earlier": [encode(earlier) for earlier in together.earlier],
@@ -174,7 +181,8 @@ def _data(together: Merged, wanted: Asked | None) -> dict[str, Any]:
     return told
 
 
-def _run_data(source: Source) -> dict[str, Any]:
+def run_data(source: Source) -> dict[str, Any]:
+    """Return what ``--json`` says of one run among several."""
     return {
         "run_id": source.run_id,
         "created_at": source.created_at,
@@ -210,7 +218,11 @@ def _view(together: Merged, answers: Sequence[Recommendation] | None, folder: Pa
     return view.of_runs(together, logs, answers)
 
 
-def _write_page(together: Merged, answers: Sequence[Recommendation] | None, page: Path) -> Path:
+def write_page(together: Merged, page: Path, answers: Sequence[Recommendation] | None = None) -> Path:
+    """Write the page of runs that were put together, whole or not at all, and return its path.
+
+    Raises ``HarnessError`` where it cannot be written.
+    """
     from reports import html
 
     _write(page, html.render(_view(together, answers, page.parent)))

@@ -23,6 +23,7 @@ from harness.errors import HarnessError, SuiteError
 from harness.places import unplaced
 from harness.ports import INTERRUPTED, Step
 from harness.vocabulary import Completed, Failed, Launch, Skipped
+from results.fleets import is_fleet
 from results.store import RunStore
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from harness.artifacts import Workshop
     from harness.cli.campaign import Campaign
     from harness.looks import Looks
+    from harness.suite import Suite
     from harness.vocabulary import Cell, Plan, Record
 
 
@@ -47,6 +49,10 @@ def run(
     assign: Set = None,
     preset: Preset = None,
     runs: Runs = campaigns.RUNS,
+    fleet: Annotated[
+        Path | None,
+        typer.Option("--fleet", metavar="FILE", help="Run on the machines of a fleet: see `harness fleet --help`."),
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="A skipped cell counts as a failure.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON; progress stays on stderr.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
@@ -63,6 +69,13 @@ def run(
     if resume is not None and (only or assign or preset):
         hint = "run the suite anew with them, or resume without"
         raise HarnessError("--only, --set and --preset change a plan; a resumed run keeps its own", hint)
+    if fleet is not None:
+        from harness.cli.run_fleet import Asked, run_fleet  # a run of this machine needs nothing of it
+
+        changes = overrides(assign, preset)
+        return run_fleet(Asked(suite_name, resume, fleet, only or [], changes, runs, strict, json, quiet))
+    if resume is not None and is_fleet(resume):
+        raise HarnessError(f"{resume} is of a fleet", f"harness run --resume {resume} --fleet FILE goes on with it")
     with (
         reporter(quiet=quiet) as progress,
         campaigns.termination_as_interrupt(),
@@ -92,16 +105,22 @@ def begun(
     name: str, only: Sequence[str], overrides: Sequence[str], workshop: Workshop, progress: Reporter
 ) -> tuple[Campaign, str]:
     """Return a suite looked at and planned, and its text."""
+    loaded, base, text = read(name, overrides)
+    campaign = campaigns.look(loaded, base, workshop, progress.told)
+    if only:
+        campaign = replace(campaign, plan=planning.select(campaign.plan, only))
+    return campaign, text
+
+
+def read(name: str, overrides: Sequence[str]) -> tuple[Suite, Path, str]:
+    """Return a suite, the folder that its paths start from, and its text."""
     path = suite.find(name)
     loaded = suite.load(path, overrides)
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SuiteError(f"{path}: {error.strerror}", "check that it may be read") from error
-    campaign = campaigns.look(loaded, path.absolute().parent, workshop, progress.told)
-    if only:
-        campaign = replace(campaign, plan=planning.select(campaign.plan, only))
-    return campaign, text
+    return loaded, path.absolute().parent, text
 
 
 def command_line() -> str:

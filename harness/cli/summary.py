@@ -64,6 +64,20 @@ def summary_data(store: RunStore, derived: Sequence[Row]) -> dict[str, Any]:
 
 def show(store: RunStore, derived: Sequence[Row], page: Path) -> None:
     """Print each workload's rows and verdict, then what failed and was skipped, the report, and what to do next."""
+    groups = show_rows(derived)
+    watched = drift_of(store)
+    if watched is not None and watched.found:
+        say(f"drift: {watched.message}")
+    for damage in store.damage:
+        say(f"damaged: {damage}")
+    step = _next_step(store, groups)
+    if step:
+        say(f"next, {step}")
+    say(f"report: {page}")
+
+
+def show_rows(derived: Sequence[Row]) -> tuple[Field, ...]:
+    """Print each workload's rows and verdict, then what failed and was skipped; return the workloads."""
     groups = _fields(derived)
     for group in groups:
         mine = list(group.rows.values())
@@ -79,15 +93,7 @@ def show(store: RunStore, derived: Sequence[Row], page: Path) -> None:
         say("")
     _show_driven(derived)
     _show_troubles(derived)
-    watched = drift_of(store)
-    if watched is not None and watched.found:
-        say(f"drift: {watched.message}")
-    for damage in store.damage:
-        say(f"damaged: {damage}")
-    step = _next_step(store, groups)
-    if step:
-        say(f"next, {step}")
-    say(f"report: {page}")
+    return groups
 
 
 def _measured(row: Row) -> bool:

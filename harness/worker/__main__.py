@@ -72,9 +72,14 @@ def _do(kind: str, job: Any, stages: Stages) -> object:
 
 
 def _refusal(error: Exception, stage: Stage) -> jobs.Refusal:
+    from harness.worker import exhausted
+
+    message = error.message if isinstance(error, HarnessError) else str(error)
+    if exhausted.exhausted(error):
+        words = f"memory ran out in stage {stage.value}" + (f": {message}" if message else "")
+        return jobs.Refusal(failed=Failed(stage, exhausted.KIND, _shortened(words), exhausted.HINT))
     if isinstance(error, (Unsupported, EngineUnavailable)):
         return jobs.Refusal(skipped=Skipped(error.message, error.hint))
-    message = error.message if isinstance(error, HarnessError) else str(error)
     hint = (error.hint if isinstance(error, HarnessError) else "") or _HINT
     kind = "verify" if isinstance(error, VerifyFailed) else type(error).__name__
     return jobs.Refusal(failed=Failed(stage, kind, _shortened(message) or type(error).__name__, hint))

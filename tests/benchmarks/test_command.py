@@ -115,7 +115,7 @@ def test_a_loop_that_keeps_something_per_iteration_is_seen(monkeypatch):
 def test_bytecode_is_kept_for_the_children_alone(monkeypatch, tmp_path):
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)
-    with launch._bytecode_kept(tmp_path):
+    with launch.bytecode_kept(tmp_path):
         assert os.environ["PYTHONPYCACHEPREFIX"] == str(tmp_path)
         assert "PYTHONDONTWRITEBYTECODE" not in os.environ
     assert os.environ["PYTHONDONTWRITEBYTECODE"] == "1"

@@ -1,6 +1,7 @@
 """The queue that the open loop is held against; nothing is timed."""
 
 import itertools
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from benchmarks import queueing
 from benchmarks.figure import Verdict
-from benchmarks.queueing import batch_means, lindley, mean_wait, run_length, simulated
+from benchmarks.queueing import batch_means, lindley, mean_wait
 from harness.errors import HarnessError
 from harness.measure.samples import Samples
 
@@ -39,15 +40,25 @@ def test_an_overloaded_machine_has_no_mean_wait():
 
 
 @pytest.mark.parametrize("load", queueing.LOADS)
-def test_a_run_is_as_long_as_its_interval_needs(load):
-    assert simulated(load, 20_000, 150) == pytest.approx(queueing._VARIANCE[load], rel=0.3)
-    assert 1.96 * (queueing._VARIANCE[load] / run_length(load)) ** 0.5 == pytest.approx(queueing._HALF_WIDTH, rel=0.001)
+def test_the_arrivals_that_are_taken_wait_as_the_formula_says(load):
+    due = queueing.drawn(load)
+    assert lindley(due, np.ones(len(due))).mean() == pytest.approx(mean_wait(load, 1.0), rel=0.002)
+    assert len(due) / due[-1] == pytest.approx(load, rel=0.05)
+    gaps = np.diff(due)
+    assert gaps.std() / gaps.mean() == pytest.approx(1, rel=0.05)  # still what arrives at random
 
 
-@pytest.mark.parametrize("load", queueing.LOADS)
-def test_drawn_arrivals_wait_as_the_formula_says(load):
-    due = queueing.poisson(load, run_length(load), (1,)).due_ns / 1e9
-    assert lindley(due, np.ones(len(due))).mean() == pytest.approx(mean_wait(load, 1.0), rel=0.05)
+def test_what_is_late_beyond_the_recursion_shows_in_both_figures(monkeypatch):
+    def late(*driven):
+        done = ideal(*driven).samples
+        later = done.start_ns + 1_000_000
+        times = {"start_ns": later, "bound_ns": later, "synced_ns": later + 20_000_000, "end_ns": later + 20_000_000}
+        return SimpleNamespace(samples=replace(done, **times))
+
+    monkeypatch.setattr(queueing, "open_loop", late)
+    figures = {figure.name: figure.value for figure in queueing.measure(lambda _word: None).figures}
+    assert figures["mean wait / formula, 50% load"] == pytest.approx(1.1, rel=0.002)
+    assert figures["mean wait / replayed, 80% load"] == pytest.approx(1.025, rel=0.002)
 
 
 def test_what_fills_no_batch_is_left_out():
@@ -55,8 +66,8 @@ def test_what_fills_no_batch_is_left_out():
 
 
 def ideal(_streams, _work, _finish, arrivals):
-    """Serve arrivals as the formula's server does, a millisecond each."""
-    services = np.full(len(arrivals), 1_000_000)
+    """Serve arrivals as the formula's server does, 20 milliseconds each."""
+    services = np.full(len(arrivals), 20_000_000)
     start = arrivals.due_ns + lindley(arrivals.due_ns, services).astype(np.int64)
     zeros = np.zeros_like(start)
     end = start + services

@@ -40,6 +40,7 @@ LIVING = {
     "absent": "third_party:Absent",
     "old": "third_party:Old",
     "runtime-raises": "third_party:RuntimeRaises",
+    "greedy": "third_party:Greedy",
 }
 CALM = "latency_us: 3000, asleep: true"  # little noise, so that a launch ends soon
 MODULES = {
@@ -64,6 +65,23 @@ MODULES = {
                 import harness
                 harness.__version__ = "0.0.1"
                 return super().probe()
+
+        class Greedy(FakeEngine):
+            def load(self, artifact, config):
+                import numpy, resource
+                with open("/proc/self/status") as status:
+                    held_kib = int(next(line for line in status if line.startswith("VmSize")).split()[1])
+                resource.setrlimit(resource.RLIMIT_AS, ((held_kib << 10) + (1 << 30), resource.RLIM_INFINITY))
+                session = super().load(artifact, config)
+                opened = session.stream
+
+                def stream():
+                    made = opened()
+                    made.room = numpy.zeros(300 << 20, numpy.uint8)
+                    return made
+
+                session.stream = stream
+                return session
 
         class NoEngine:
             pass
@@ -92,8 +110,9 @@ def broken_engines(tmp_path_factory, new_place):
         "suite.yaml",
         f"version: 1\nworkloads:\n  toy: {{source: {{file: model.json, format: fake-script}}, task: raw, "
         f"input: [3, 8, 8]}}\nmatrix: {{engine: [{', '.join(targets)}], scenario: [latency]}}\npreset: quick\n"
+        "include:\n  - {engine: [greedy], scenario: [throughput], streams: [1, 8]}\n"
         f"launches: 1\ntimeout: 7\noptions:\n{options}\n  healthy: {{{CALM}}}\n"
-        f"  floods: {{fault: flood, at: load, {CALM}}}\n"
+        f"  floods: {{fault: flood, at: load, {CALM}}}\n  greedy: {{{CALM}}}\n"
         f"interpreters:\n{wrapped}\n  no-python: no/such/python\n",
     )
     said = place.run("run", "suite.yaml")
@@ -168,6 +187,18 @@ def test_an_engine_that_floods_its_output_is_measured_and_its_log_is_bounded(bro
     assert isinstance(record.outcome, Completed)
     size = (place.store.folder / record.log).stat().st_size
     assert process.LOG_HEAD_BYTES < size <= process.LOG_HEAD_BYTES + 2 * process.LOG_TAIL_BYTES + 100
+
+
+def test_more_streams_than_the_memory_holds_are_told_with_what_to_do(broken_engines):
+    place, said, _ = broken_engines
+    driven = [record for record in place.store.records() if record.cell.scenario.name == "throughput"]
+    found = {record.cell.streams: record.outcome for record in driven}
+    assert isinstance(found[1], Completed), found[1]
+    assert (found[8].stage, found[8].kind) == (Stage.LOAD, "out-of-memory")
+    assert "memory ran out in stage load: Unable to allocate 300. MiB" in found[8].message
+    assert "fewer `streams`" in found[8].hint
+    assert found[8].message in place.page
+    assert "memory ran out" in said.out
 
 
 def test_every_planned_cell_has_a_record_or_a_reason(broken_engines):

@@ -364,8 +364,16 @@ def test_a_folder_and_the_yaml_of_others_are_left_alone(proof):
 def test_a_baseline_that_is_not_there_is_said_before_anything_is_measured(proof):
     code, said = run(proof, "suite.yaml", "--harness-baseline=baseline")
     assert code == 5, said
-    assert "harness baseline set" in said
+    assert "harness run suite.yaml --set launches=10 && harness baseline set latest" in said
     assert proof.runs == 0
+
+
+def test_the_command_that_sets_a_baseline_says_what_was_set_here(proof):
+    given = ("--harness-set=matrix.precision=[fp32, int8]", "--harness-set=launches=6", "--harness-preset=quick")
+    code, said = run(proof, "suite.yaml", "--harness-baseline=baseline", *given)
+    assert code == 5, said
+    told = "harness run suite.yaml --set 'matrix.precision=[fp32, int8]' --set launches=6 --set preset=quick && harness"
+    assert told in said.replace("\n", " ")
 
 
 def test_an_interrupted_run_is_kept_and_can_be_resumed(place):

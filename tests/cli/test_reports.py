@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 
 import pytest
 
@@ -106,6 +107,24 @@ def test_a_run_is_known_by_its_tag(at, ids):
     assert ids[0] in (at.folder / "page.html").read_text()
 
 
+def test_a_run_is_known_by_the_commit_that_it_was_made_at(at, ids):
+    def git(*words):
+        identity = ("-c", "user.name=n", "-c", "user.email=e@e", "-c", "commit.gpgsign=false")
+        done = subprocess.run(["git", *identity, *words], cwd=at.folder, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    git("init", "--quiet", "--initial-branch", "main")
+    git("commit", "--quiet", "--allow-empty", "--message", "one")
+    said = at.say("report", "main", "-o", "page.html")
+    assert (said.code, "there is no run of main" in said.err) == (4, True)
+    file = at.folder / "runs" / ids[0] / "manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["host"]["environment"]["revision"] = {"sha": git("rev-parse", "main"), "dirty": False}
+    file.write_text(json.dumps(manifest))
+    assert at.say("report", "main", "-o", "page.html").code == 0
+    assert ids[0] in (at.folder / "page.html").read_text()
+
+
 def test_rows_of_several_runs_as_data(at, ids):
     elsewhere(at, ids[0])
     said = at.say("report", *ids[:2], "--format", "csv")
@@ -121,6 +140,8 @@ def test_rows_of_several_runs_as_data(at, ids):
         (["0", "1"], "the page of 2 runs needs a place", "-o PAGE.html"),
         (["0", "2", "-o", "page.html"], "the runs are of 2 suites: 'other', 'suite'", "-o DIR/"),
         (["0", "2"], "the runs are of 2 suites", "-o DIR/"),
+        (["0", "2", "--json"], "the runs are of 2 suites: 'other', 'suite'", "-o DIR/"),
+        (["0", "2", "--format", "md"], "the runs are of 2 suites", "-o DIR/"),
         (["0", "gone", "-o", "site/"], "no run 'gone' in", "run folder"),
         (["0", "-o", "suite.yaml/"], "suite.yaml cannot be made", "another folder"),
         (["0", "--format", "pdf"], "no report is written as 'pdf'", "--format takes"),
