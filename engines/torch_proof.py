@@ -52,6 +52,16 @@ def count(torch: Any, run: Callable[[], object]) -> Counted:
     return counted
 
 
+def size(program: Any, macs: Mapping[tuple[str, str], int], items: int) -> dict[str, str]:
+    """Return flags that tell the model's size: ``parameters``, and ``flops`` of one item, twice its MACs.
+
+    What is not there to count, as in a frozen program, is left out.
+    """
+    parameters = sum(each.numel() for each in program.parameters())
+    counts = {"parameters": parameters, "flops": 2 * sum(macs.values()) // items}
+    return {name: str(number) for name, number in counts.items() if number}
+
+
 def graph_nodes(graph: Any) -> int:
     """Return the number of operators of an FX graph: no checks, and no picking of an answer out of several."""
     return sum(

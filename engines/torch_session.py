@@ -102,6 +102,9 @@ class TorchSession(Session):
         if (program := model.program) is not None:
             with self._context.autocast() if self._context.autocast else nullcontext():
                 counted = torch_proof.count(torch, lambda: program(*stream.inputs))
+        sizes: dict[str, str] = {}
+        if program is not None and self._config.precision is not Precision.INT8:  # whose weights are no parameters
+            sizes = torch_proof.size(program, counted.macs, self._artifact.inputs[0].shape[0])
         kernels = dict(model.kernels() if model.kernels else counted.operators)
         generated = model.kernels is not None
         device = self._config.device
@@ -119,7 +122,7 @@ class TorchSession(Session):
             outputs=tuple(TensorSpec(name, str(v.dtype), v.shape) for name, v in stream.fetch().items()),
             operators=kernels,
             graph_nodes=model.graph_nodes,
-            flags={"mode": self._config.options.mode, "threads per stream": str(threads), **flags},
+            flags={"mode": self._config.options.mode, "threads per stream": str(threads), **sizes, **flags},
         )
 
     def _macs(self, stream: TorchStream, program: Mapping[str, int]) -> tuple[Any, dict[str, str]]:

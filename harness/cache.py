@@ -18,7 +18,7 @@ import platformdirs
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _META = "entry.json"
 _CONTENT = "content"
@@ -40,6 +40,7 @@ class Entry:
     meta: Mapping[str, Any]
     size_bytes: int
     used_s: float  # seconds since the epoch of the last use
+    folder: Path  # all of it
 
 
 class Cache:
@@ -108,15 +109,18 @@ class Cache:
             if entry is not None:
                 yield entry
 
-    def prune(self, *, keep_bytes: int) -> list[Entry]:
-        """Remove the least recently used entries until at most ``keep_bytes`` are left; return what was removed."""
-        entries = sorted(self.entries(), key=lambda entry: entry.used_s)
+    def prune(self, *, keep_bytes: int, beside: Iterable[Entry] = ()) -> list[Entry]:
+        """Remove the least recently used entries until at most ``keep_bytes`` are left; return what was removed.
+
+        ``beside``: what else lies below ``root``, and counts as they do.
+        """
+        entries = sorted([*self.entries(), *beside], key=lambda entry: entry.used_s)
         total = sum(entry.size_bytes for entry in entries)
         removed = []
         for entry in entries:
             if total <= keep_bytes:
                 break
-            self._remove(entry.content.parent)
+            self._remove(entry.folder)
             total -= entry.size_bytes
             removed.append(entry)
         for leftover in self.root.glob(".making-*"):
@@ -141,7 +145,7 @@ def _read(folder: Path) -> Entry | None:
         data = json.loads((folder / _META).read_text(encoding="utf-8"))
         used_s = (folder / _META).stat().st_mtime
         kind, content = folder.parent.parent.name, folder / _CONTENT
-        return Entry(kind, folder.name, content, data["meta"], data["size_bytes"], used_s)
+        return Entry(kind, folder.name, content, data["meta"], data["size_bytes"], used_s, folder)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

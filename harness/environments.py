@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import harness
-from harness.cache import hash_tree
+from harness.cache import Entry, hash_tree
 from harness.errors import HarnessError
 from harness.vocabulary import digest
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 SUPPORT = ("numpy>=1.26", "pillow>=10")
 """What a worker needs besides its engine: tensors, and the decoding of images where they are evaluated."""
+
+FOLDER = "environments"
+"""Below the folder of a cache, where they are kept."""
 
 _FORM = 1  # of what is kept: another number, another folder
 _INSTALL_S = 1800.0
@@ -103,7 +106,7 @@ def environment(wanted: Wanted, root: Path, told: Callable[[str], None], *, refr
                 found = installed(str(_python(folder)))
             # Anew each time: where this harness lies may have changed since.
             _link(folder, wanted.packages, Path(found.site))
-            (folder / _COMPLETE).touch()
+            (folder / _COMPLETE).write_text("\n".join(wanted.requirements), encoding="utf-8")
     except OSError as error:
         hint = "free some space there, or set HARNESS_CACHE to a folder that can be written"
         raise HarnessError(f"{root}: no environment can be made: {error.strerror or error}", hint) from error
@@ -125,6 +128,42 @@ def installed(interpreter: str) -> Installed:
     except (ValueError, KeyError, TypeError) as error:
         words = _last(done.stderr) or f"it ended with {done.returncode}"
         raise HarnessError(f"{interpreter} does not say what it holds: {words}", hint) from error
+
+
+def kept(root: Path) -> Iterator[Entry]:
+    """Yield the environments under ``root`` as a cache tells of its entries: those too that were left half made.
+
+    One that a process is making or opening just now is left out.
+    """
+    for folder in sorted(each for each in root.glob("[!.]*") if each.is_dir()):
+        mark = folder / _COMPLETE
+        whole = mark.is_file()
+        with suppress(OSError):
+            if not _is_held(root / f".{folder.name}.lock"):
+                meta = {"requirements": mark.read_text(encoding="utf-8").split("\n") if whole else []}
+                used_s = (mark if whole else folder).stat().st_mtime
+                yield Entry(FOLDER, folder.name, folder, meta, _size_bytes(folder), used_s, folder)
+
+
+def _size_bytes(folder: Path) -> int:
+    """Return what a folder takes; what it links to lies elsewhere."""
+    files = (Path(inside) / name for inside, _, names in os.walk(folder) for name in names)
+    return sum(file.lstat().st_size for file in files)
+
+
+def _is_held(lock: Path) -> bool:
+    """Return whether a process holds a lock."""
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _known(folder: Path) -> Installed | None:

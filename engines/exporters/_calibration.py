@@ -36,7 +36,8 @@ class Batches(Sequence[dict[str, np.ndarray]]):
             self._images = np.moveaxis(self._images, 1, -1)  # the model takes channels last; still read when asked for
         if self._images.shape[1:] != item or self._images.dtype != np.float32 or not len(self._images):
             found = f"{self._images.dtype} {self._images.shape}"
-            raise ExportFailed(f"the calibration images are {found}, the model takes float32 (N, {item})")
+            message = f"the calibration images are {found}, the model takes float32 (N, {item})"
+            raise ExportFailed(message, "set `input:` of the workload to what the model takes")
 
     def __len__(self) -> int:
         return math.ceil(len(self._images) / self._batch)

@@ -90,7 +90,8 @@ def _name(path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> None:
     signature = model.signatureDefs[0]
     for tensors, names in ((signature.inputs, inputs), (signature.outputs, outputs)):
         if len(tensors) != len(names):
-            raise ExportFailed(f"the LiteRT model has {len(tensors)} tensors where torch has {len(names)}: {names}")
+            message = f"the LiteRT model has {len(tensors)} tensors where torch has {len(names)}: {names}"
+            raise ExportFailed(message, "install the version of litert-torch that docs/engines/litert.md names")
         for tensor in tensors:
             tensor.name = names[int(tensor.name.decode().rpartition("_")[2])]
     _tflite.write(model, path)

@@ -139,8 +139,12 @@ def at_once(
             ended.abort()
 
     threads = [threading.Thread(target=work, args=(index,), daemon=True) for index in range(count)]
-    for thread in threads:
-        thread.start()
+    try:
+        for thread in threads:
+            thread.start()
+    except RuntimeError:  # there is no memory for the stack of one more: those that wait for it must not wait for ever
+        started.abort()
+        raise
     for thread in threads:
         thread.join()
     for error in errors:

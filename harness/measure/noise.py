@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.system import (
     ROOT,
@@ -26,7 +27,12 @@ if TYPE_CHECKING:
 RUN_QUEUE_LIMIT = 0.02
 """Share of the time that own threads were runnable, in which others had the CPU: tells who was kept waiting."""
 IDLE_SHARE = 0.1
-"""Of wall time, that own threads count as runnable at least: waking up costs every thread microseconds."""
+"""Of wall time, that own threads count as runnable at least: one that hardly works is not convicted by little."""
+WAKING_NS = 50_000
+"""Of waiting, that waking up may take by itself: a processor has to be told, and to come out of its own sleep.
+
+Tens of microseconds where nobody disturbs. Behind another task it is the rest of its time slice besides: 1 ms and more.
+"""
 OTHERS_LIMIT = 0.05
 """Share of the processors that may be used which others keep busy: of two, a tenth of one."""
 STEAL_LIMIT = 0.05
@@ -106,20 +112,31 @@ def _reading(detector: _Detector, root: Path) -> Any:
         return Unavailable("the kernel's answer has an unknown form")
 
 
+class Times(NamedTuple):
+    """Of one thread, since it began."""
+
+    ran_ns: int  # on a processor
+    waited_ns: int  # runnable, without one
+    turns: int  # on a processor: one for each waking up, and for each time that another task took it in between
+
+
+_NEVER = Times(0, 0, 0)
+
+
 @dataclass(frozen=True)
 class Threads:
-    """Nanoseconds on a processor, and runnable without one, by thread of this process; processors that they may use."""
+    """What the scheduler counted by thread of this process, and the processors that they may use."""
 
-    times_ns: Mapping[str, tuple[int, int]]
+    times: Mapping[str, Times]
     processors: frozenset[int]
 
 
 def threads(root: Path = ROOT) -> Threads:
     """Return what the scheduler counted so far.
 
-    First and second word of ``/proc/self/task/*/schedstat`` (Documentation/scheduler/sched-stats).
+    The words of ``/proc/self/task/*/schedstat`` (Documentation/scheduler/sched-stats).
     """
-    times: dict[str, tuple[int, int]] = {}
+    times: dict[str, Times] = {}
     processors: set[int] = set()
     for name in _tasks(root):
         try:
@@ -127,11 +144,11 @@ def threads(root: Path = ROOT) -> Threads:
             allowed = allowed_processors(root, name)
         except Unavailable:
             continue  # the thread ended while the folder was read
-        times[name] = int(words[0]), int(words[1])
+        times[name] = Times(int(words[0]), int(words[1]), int(words[2]))
         processors |= allowed
     if not times:
         raise Unavailable("/proc/self/task tells of no thread when it ran, and where it may")
-    if not any(ran_ns for ran_ns, _ in times.values()):
+    if not any(each.ran_ns for each in times.values()):
         raise Unavailable("the kernel keeps no scheduling statistics of threads")
     return Threads(times, frozenset(processors))
 
@@ -199,7 +216,8 @@ class _Waits:
 
     runnable_ns: int
     waited_ns: int
-    own_ns: int  # of which for each other, at most
+    waking_ns: int  # of which by waking up, at most
+    own_ns: int  # and for each other, at most
     busy: int  # threads that had work, or may have had
     ended: int
     processors: int
@@ -213,33 +231,37 @@ def _waits(stretch: Stretch) -> _Waits:
     bounds what was waited for each other, however the threads alternate.
     """
     before, after = stretch.before, stretch.after
-    waited_ns = 0
+    waited_ns = waking_ns = 0
     runnable_ns: list[int] = []
-    for name, (ran, waited) in after.times_ns.items():
-        earlier = before.times_ns.get(name, (0, 0))
-        # A thread that shows less than before is a new one under a reused number.
-        ran_before, waited_before = earlier if ran >= earlier[0] and waited >= earlier[1] else (0, 0)
-        waited_ns += waited - waited_before
-        runnable_ns.append(ran - ran_before + waited - waited_before)
-    ended = len(before.times_ns.keys() - after.times_ns.keys())
+    for name, now in after.times.items():
+        then = before.times.get(name, _NEVER)
+        if not all(map(operator.ge, now, then)):
+            then = _NEVER  # a thread that shows less than before is a new one under a reused number
+        waited = now.waited_ns - then.waited_ns
+        waited_ns += waited
+        waking_ns += min(waited, WAKING_NS * (now.turns - then.turns))
+        runnable_ns.append(now.ran_ns - then.ran_ns + waited)
+    ended = len(before.times.keys() - after.times.keys())
     # A thread that ended may have been runnable all the time.
     longest = sorted([*runnable_ns, *[stretch.wall_ns] * ended], reverse=True)
     own_ns = sum(longest[len(after.processors) :])
     busy = sum(each > 0 for each in longest)
-    return _Waits(sum(runnable_ns), waited_ns, own_ns, busy, ended, len(after.processors))
+    return _Waits(sum(runnable_ns), waited_ns, waking_ns, own_ns, busy, ended, len(after.processors))
 
 
 def _judge_run_queue(stretches: Sequence[Stretch]) -> NoiseReading:
     """Convict others alone: what own threads may have waited for each other is taken off.
 
     An engine that idles between frames waits for the CPU only when it has work: what it waited is held against that
-    time, and never against more than the wall's.
+    time, and never against more than the wall's. Each time that it wakes up it waits a little by that alone, which is
+    taken off as far as it idles: what always has work does not wake up.
     """
     found = [_waits(stretch) for stretch in stretches]
     wall_ns = sum(stretch.wall_ns for stretch in stretches)
     runnable_ns = sum(each.runnable_ns for each in found)
     time_ns = min(max(runnable_ns, IDLE_SHARE * wall_ns), wall_ns)
-    share = sum(each.waited_ns for each in found) / time_ns
+    waking = max(0.0, 1 - runnable_ns / wall_ns) * sum(each.waking_ns for each in found) / time_ns
+    share = sum(each.waited_ns for each in found) / time_ns - waking
     own = sum(each.own_ns for each in found) / time_ns
     ended = sum(each.ended for each in found)
     if share > RUN_QUEUE_LIMIT >= share - own:
@@ -248,6 +270,7 @@ def _judge_run_queue(stretches: Sequence[Stretch]) -> NoiseReading:
         raise Unavailable(f"own threads waited {share:.1%} of the time, maybe all for each other: {where}")
     told = [f"{ended} threads ended meanwhile and are not counted"] if ended else []
     told += [f"at most {own:.1%} of it for each other"] if share > RUN_QUEUE_LIMIT and own else []
+    told += [f"{waking:.1%} more by waking up"] if share + waking > RUN_QUEUE_LIMIT >= share else []
     return _limited(share, RUN_QUEUE_LIMIT, "share", "; ".join(told))
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from harness.suite import Suite
+    from harness.pytest.nodes import SuiteFile
     from harness.vocabulary import Cell
     from results.changes import Difference
     from results.gate import Gate
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 _SHOWN = 5
 
 
-def baseline(which: str, suite: Suite, cells: Sequence[Cell], baselines: Path, runs: Path) -> Snapshot:
+def baseline(which: str, file: SuiteFile, cells: Sequence[Cell], baselines: Path, runs: Path) -> Snapshot:
     """Return what ``--harness-baseline`` means. Raises ``NoBaseline`` or ``HarnessError``, with what to do about it."""
     machine = hardware()
-    setting = f"harness run SUITE --set launches={suite.gate.launches} && harness baseline set latest"
+    suite, setting = file.campaign.suite, file.setting
     judged = Judged(str(suite.name), short_id(machine), machine, setting)
     base = base_of(which, judged, baselines, runs)
     if not share_a_cell(base, [cell.cell_id for cell in cells]):

@@ -59,6 +59,16 @@ class SuiteFile(pytest.Module):
             name = own if labels[own] == 1 else f"{own}#{each.cell.cell_id[:8]}"
             yield self._item(name, each)
 
+    @property
+    def setting(self) -> str:
+        """The command that makes a baseline of what is measured here."""
+        # Imported here: it brings what compares, which `--collect-only` has no use for.
+        from harness.cli.gate_sides import setting  # noqa: PLC0415
+
+        options = self.config.option
+        assigned = overrides(options.harness_set, options.harness_preset)
+        return setting(_named(self.path), assigned, self.campaign.suite.gate.launches)
+
     def _overrides(self) -> list[str]:
         """Return what is set over the suite: where it is held to a baseline, as many launches as its ``gate`` says."""
         options = self.config.option

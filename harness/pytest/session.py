@@ -67,7 +67,7 @@ class Suites:
             if option.harness_baseline is not None:
                 # Before anything is measured: where it is missing, minutes are saved.
                 folder = Path(option.harness_baselines)
-                before = baseline(option.harness_baseline, file.campaign.suite, cells, folder, runs)
+                before = baseline(option.harness_baseline, file, cells, folder, runs)
             order = Order(file.campaign, cells, file.text, self._command(), runs, before)
             file.measured = measure(order, self._progress())
         except Interrupted as interrupted:

@@ -20,7 +20,8 @@ def export(job: ExportJob, stages: Stages) -> ExportAnswer:
     exporter = _exporter(job.exporter)
     made = exporter.export(job.source, job.spec, job.destination)
     if not (job.destination / made.entry).exists():
-        raise HarnessError(f"{exporter.name} said that it made {made.entry!r}, but it is not there")
+        message = f"{exporter.name} said that it made {made.entry!r}, but it is not there"
+        raise HarnessError(message, "`Exported.entry` is relative to the destination: a mistake of the exporter")
     return ExportAnswer(made.entry, made.inputs, made.outputs, made.notes, _versions(exporter))
 
 
@@ -46,7 +47,8 @@ def _exporter(target: str) -> Exporter:
     module, _, attribute = target.partition(":")
     made = getattr(import_module(module), attribute)()
     if not isinstance(made, Exporter):
-        raise HarnessError(f"{target} is no harness.engine.Exporter")
+        message = f"{target} is no harness.engine.Exporter"
+        raise HarnessError(message, "its entry point must name a class derived from it")
     return made
 
 

@@ -34,7 +34,7 @@ def adapter(target: str) -> Engine:
     module, _, attribute = target.partition(":")
     made = getattr(importlib.import_module(module), attribute)()
     if not isinstance(made, Engine):
-        raise HarnessError(f"{target} is no harness.engine.Engine")
+        raise HarnessError(f"{target} is no harness.engine.Engine", "its entry point must name a class derived from it")
     return made
 
 
@@ -56,7 +56,7 @@ def load(
     """
     stages.enter(Stage.LOAD)
     if artifact.format not in engine.formats:
-        raise Unsupported(f"{engine.name} does not load {artifact.format}")
+        raise Unsupported(f"{engine.name} does not load {artifact.format}", f"it loads {', '.join(engine.formats)}")
     config = SessionConfig(
         device=spec.device,
         precision=spec.precision,
@@ -103,7 +103,8 @@ def batches(inputs: Inputs, artifact: Artifact, size: int, limit: int | None = N
     frames = [Frame(**frame) for frame in json.loads((inputs.path / "frames.json").read_text(encoding="utf-8"))]
     if len(artifact.inputs) != 1:
         names = ", ".join(spec.name for spec in artifact.inputs) or "none"
-        raise InvalidInput(f"the model takes {len(artifact.inputs)} inputs ({names}); one image tensor is given")
+        message = f"the model takes {len(artifact.inputs)} inputs ({names}); one image tensor is given"
+        raise InvalidInput(message, "export the model with one input, its others as constants")
     expected = artifact.inputs[0]
     images = laid_out(images, expected.shape, size)
     given = (size, *images.shape[1:])

@@ -41,7 +41,8 @@ def _images(job: PrepareJob) -> tuple[np.ndarray, list[Frame]]:
     for index, item in enumerate(job.items):
         tensor, frame = task.preprocess(decode(item.path), job.shape)
         if tensor.shape != job.shape:
-            raise DataError(f"{item.path.name}: pre-processed to {tensor.shape}, the workload says {job.shape}")
+            message = f"{item.path.name}: pre-processed to {tensor.shape}, the workload says {job.shape}"
+            raise DataError(message, "set `input:` of the workload to what its task makes of an image")
         tensors[index] = tensor
         frames.append(frame)
     return tensors, frames

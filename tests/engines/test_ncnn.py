@@ -8,6 +8,7 @@ import pytest
 from engines.exporters.onnx_ncnn import OnnxToNcnn
 from engines.exporters.torch_ncnn import TorchExportToNcnn
 from engines.ncnn import NcnnEngine, NcnnOptions
+from harness import proof
 from harness.conformance import EngineConformance
 from harness.engine import ExportSpec, SessionConfig
 from harness.errors import DataError, EngineUnavailable, ExportFailed, Unsupported
@@ -105,6 +106,27 @@ def test_bf16_rounds_the_weights_too(tmp_path):
     execution = _load(artifact, precision=Precision.BF16).describe()
     assert execution.macs_by_precision == {"bf16": 1.0}
     assert "float32" in execution.flags["storage"]
+
+
+def test_a_layer_that_has_no_bfloat16_form_is_caught(tmp_path):
+    """Asked for BF16, ncnn computes a depthwise convolution in float32 and says nothing.
+
+    Of eight channels: where they fit no vector, it writes nothing at all.
+    """
+    text = "7767517\n2 2\nInput in0 0 1 in0\nConvolutionDepthWise c 1 1 in0 out0 0=8 1=1 5=0 6=8 7=8\n"
+    weights = np.arange(2, 10, dtype=np.float32)
+    shape = (1, 8, 4, 4)
+    artifact = replace(
+        _network(tmp_path, text, b"\0" * 4 + weights.tobytes()),
+        inputs=(TensorSpec("given", "float32", shape),),
+        outputs=(TensorSpec("found", "float32", shape),),
+    )
+    session = _load(artifact, precision=Precision.BF16)
+    found = _infer(session, {"given": np.ones(shape, np.float32)})["found"]
+    assert np.array_equal(found[0, :, 0, 0], weights)
+    execution = session.describe()
+    assert execution.macs_by_precision == {"fp32": 1.0}
+    assert [each.kind for each in proof.differences(execution, "cpu", Precision.BF16)] == ["other-precision"]
 
 
 def test_binding_an_odd_width_keeps_rows_apart(tmp_path):

@@ -39,6 +39,17 @@ class TestContract(EngineConformance):
         return tiny_artifact(made / exported.entry, FORMAT_ONNX, precision)
 
 
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" not in ort.get_available_providers(),
+    reason="this onnxruntime has no CUDA provider: it is in onnxruntime-gpu, in an environment of its own",
+)
+class TestContractOnCuda(TestContract):
+    """On a machine with an NVIDIA GPU."""
+
+    device = "cuda:0"
+    precisions = (Precision.FP32, Precision.FP16)
+
+
 @pytest.fixture
 def load(tmp_path):
     """A function that loads the tiny model in FP32 with these settings."""

@@ -3,14 +3,16 @@
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from engines import onnxruntime_plugin as plugin
 from engines import onnxruntime_providers as providers
 from engines.onnxruntime import OnnxRuntimeEngine, OnnxRuntimeOptions
 from engines.onnxruntime_opening import Opening, _refused
+from engines.onnxruntime_session import OrtSession
 from harness.engine import SessionConfig
-from harness.errors import DataError, Unsupported
+from harness.errors import DataError, InvalidInput, Unsupported
 from harness.vocabulary import Goal, Level, Precision
 
 CUDA, CPU, OPENVINO = (f"{word}ExecutionProvider" for word in ("CUDA", "CPU", "OpenVINO"))
@@ -268,3 +270,79 @@ def test_the_runtimes_words_become_ours(text, kind, message):
     assert message in error.message
     assert error.hint
     assert "model_load_utils" not in error.message
+
+
+# --- binding, with values of our own making
+
+
+class _Value:
+    """A tensor as ``OrtValue`` gives it: on the host its own memory, elsewhere a copy."""
+
+    def __init__(self, shape, dtype, kind, number):
+        self.held, self.place = np.zeros(shape, dtype), (kind, number)
+
+    def numpy(self):
+        return self.held if self.place[0] == "cpu" else self.held.copy()
+
+    def update_inplace(self, given):
+        assert self.place[0] != "cpu"
+        assert given.flags.c_contiguous
+        np.copyto(self.held, given)
+
+
+class _Binding(dict):
+    bind_ortvalue_input = bind_ortvalue_output = dict.__setitem__
+
+
+class _Doubling:
+    """A session of one input and one output, twice as large, that computes on what is bound."""
+
+    def __init__(self):
+        self.bindings = []
+
+    def get_inputs(self):
+        return [SimpleNamespace(name="x", shape=[2, 3], type="tensor(float)")]
+
+    def get_outputs(self):
+        return [SimpleNamespace(name="y", shape=[2, 3], type="tensor(float)")]
+
+    def io_binding(self):
+        self.bindings.append(_Binding())
+        return self.bindings[-1]
+
+    def run_with_iobinding(self, binding):
+        binding["y"].held[...] = 2 * binding["x"].held
+
+
+@pytest.mark.parametrize(
+    ("device", "place"),
+    [
+        ("cpu", ("cpu", 0)),
+        ("cuda:1", ("cuda", 1)),
+        ("tensorrt:0", ("cuda", 0)),
+        ("dml:1", ("cpu", 0)),
+        ("openvino:gpu", ("cpu", 0)),
+    ],
+)
+def test_tensors_are_bound_once_in_the_memory_of_the_provider(device, place):
+    runtime = SimpleNamespace(OrtValue=SimpleNamespace(ortvalue_from_shape_and_type=_Value))
+    doubling = _Doubling()
+    opening = SimpleNamespace(
+        ort=runtime, budget=(1, 1), device=providers.parse(device), config=_config(device), session=lambda: doubling
+    )
+    stream = OrtSession(opening).stream()
+    (binding,) = doubling.bindings
+    bound = dict(binding)
+    assert {name: value.place for name, value in bound.items()} == {"x": place, "y": place}
+    found = []
+    for number in (1, 2):
+        given = np.asfortranarray(np.full((2, 3), number, np.float32))
+        stream.bind({"x": given})
+        given[...] = 0
+        stream.run()
+        stream.sync()
+        found.append(stream.fetch()["y"])
+    assert [value.tolist() for value in found] == [[[2.0] * 3] * 2, [[4.0] * 3] * 2]
+    assert dict(binding) == bound, "the same buffers throughout"
+    with pytest.raises(InvalidInput):
+        stream.bind({"x": np.zeros((2, 4), np.float32)})

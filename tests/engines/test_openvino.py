@@ -298,6 +298,27 @@ def test_bf16_is_a_hint_over_float32_weights():
     assert properties(config)["INFERENCE_PRECISION_HINT"] == "bf16"
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"hint": "cumulative"}, {"PERFORMANCE_HINT": "CUMULATIVE_THROUGHPUT"}),
+        ({"inference_precision": "f16"}, {"INFERENCE_PRECISION_HINT": "f16"}),
+        ({"execution_mode": "performance"}, {"EXECUTION_MODE_HINT": "PERFORMANCE"}),
+        ({"num_requests": 3}, {"PERFORMANCE_HINT_NUM_REQUESTS": 3}),
+        ({"cores": "efficient"}, {"SCHEDULING_CORE_TYPE": "ECORE_ONLY"}),
+        ({"hyper_threading": False}, {"ENABLE_HYPER_THREADING": False}),
+        ({"cpu_pinning": True}, {"ENABLE_CPU_PINNING": True}),
+        ({"dynamic_quantization": 32}, {"DYNAMIC_QUANTIZATION_GROUP_SIZE": 32}),
+        ({"properties": {"NUM_STREAMS": 3}}, {"NUM_STREAMS": 3}),  # over what the adapter says
+    ],
+    ids=str,
+)
+def test_settings_are_said_in_openvinos_words(options, expected):
+    usual = properties(SessionConfig("cpu", Precision.FP32, options=OpenVINOOptions()))
+    found = properties(SessionConfig("cpu", Precision.FP32, options=OpenVINOOptions(**options)))
+    assert {name: value for name, value in found.items() if usual.get(name) != value} == expected
+
+
 # --- what is no model for it
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from engines.tensorflow import TensorFlowEngine, TensorFlowOptions
 from engines.tensorflow_session import TensorFlowStream
-from harness import codec
+from harness import codec, proof
 from harness.conformance import EngineConformance, relative_difference
 from harness.engine import SessionConfig
 from harness.errors import DataError, Unsupported
@@ -28,7 +28,7 @@ CONFIG = SessionConfig(threads=2, streams=2, goal=Goal.THROUGHPUT, options=Tenso
 DESCRIBE = """
 import pickle, sys
 from pathlib import Path
-from harness import codec
+from harness import codec, proof
 engine, artifact, config = pickle.loads(Path(sys.argv[1]).read_bytes())
 Path(sys.argv[2]).write_bytes(pickle.dumps(codec.encode(engine().load(artifact, config).describe())))
 """
@@ -210,9 +210,25 @@ def test_switches_of_the_optimiser_are_given_back(load):
     assert after == {name: value for name, value in before.items() if name in after}
 
 
+@pytest.mark.parametrize(
+    ("option", "switch"),
+    [
+        ("fusion", "remapping"),
+        ("layout", "layout_optimizer"),
+        ("constant_folding", "constant_folding"),
+        ("arithmetic", "arithmetic_optimization"),
+    ],
+)
+def test_every_switch_reaches_the_optimiser_and_computes_the_same(load, option, switch):
+    session = load(options={option: False})
+    assert tf.config.optimizer.get_experimental_options()[switch] is False
+    assert relative_difference(infer(session), tiny_reference(tiny_inputs(0))) <= 1e-5
+
+
 def test_half_arithmetic_passed_off_as_fp32_shows(tmp_path, load):
     execution = load(save(tmp_path, dtype="float16")).describe()
     assert execution.macs_by_precision == {"fp16": 1.0}
+    assert [each.kind for each in proof.differences(execution, "cpu", Precision.FP32)] == ["other-precision"]
 
 
 def test_a_kernel_that_is_missing_is_named(tmp_path, load):

@@ -114,6 +114,20 @@ class TestConformance(EngineConformance):
         return tiny_artifact(folder / made.entry, FORMAT_TORCH_EXPORT, precision)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no NVIDIA GPU here")
+class TestConformanceOnCuda(TestConformance):
+    """On a machine with an NVIDIA GPU."""
+
+    device = "cuda:0"
+
+
+class TestConformanceOfCudaGraphs(TestConformanceOnCuda):
+    """The same work captured once a stream, and replayed."""
+
+    def config(self, exported, **changes):
+        return super().config(exported, **{"options": TorchOptions(cuda_graphs=True), **changes})
+
+
 def test_the_precision_of_the_artifact_is_what_runs_or_nothing(artifact):
     with pytest.raises(Unsupported) as caught:
         TorchEngine().load(artifact, SessionConfig(precision=Precision.BF16, options=TorchOptions()))
@@ -260,6 +274,9 @@ def test_the_proof_counts_operators_and_macs_at_their_precision(artifact, bfloat
     assert half.macs_by_precision == {"bf16": 1.0}
     assert half.nodes_by_precision == {"bf16": 5, "fp32": 1}  # the casts at the boundary are counted too
     assert full.inputs == artifact.inputs
+    parameters = sum(each.numel() for each in network().parameters())
+    assert full.flags["parameters"] == half.flags["parameters"] == str(parameters)
+    assert full.flags["flops"] == str(2 * (4 * 6 * 6 * 3 * 3 * 3 + 144 * 5)), "of one item, though the batch holds two"
     assert full.outputs == artifact.outputs
 
 

@@ -223,6 +223,25 @@ def test_fused_kernels_are_named_and_fewer_than_the_nodes_of_the_graph(fp32, loa
     assert any("relu" in name and "mean" in name for name in execution.operators)
 
 
+def test_fusion_off_is_a_loop_for_every_operation(fp32, cache):
+    """One generated function may hold several loops still."""
+    loops = []
+    for folder, fusion in (("fused", True), ("apart", False)):
+        config = SessionConfig("cpu", FP32, threads=1, scratch=cache / folder)
+        options = TorchOptions(mode="compile", fusion=fusion, inductor=QUICK)
+        session = TorchEngine().load(fp32, replace(config, options=options))
+        assert off_by(session) < 1e-5
+        session.close()
+        loops.append(sum(file.read_text().count("for(int64_t x0=") for file in config.scratch.rglob("*.py")))
+    assert loops[0] < loops[1]
+
+
+@pytest.mark.filterwarnings("ignore:inductor.{2}_alloc_from_pool:UserWarning")  # torch's own operator, of its pool
+@pytest.mark.parametrize("memory", ["none", "pool"])
+def test_how_buffers_are_kept_does_not_change_the_outputs(fp32, load, memory):
+    assert off_by(load(fp32, mode="compile", memory=memory, inductor=QUICK)) < 1e-5
+
+
 def test_a_package_of_someone_else_tells_no_share_rather_than_a_guessed_one(packages, load, monkeypatch):
     monkeypatch.setattr(torch_model, "COUNTS_KEY", "of someone else")
     execution = load(packages[FP32], mode="aoti").describe()

@@ -10,8 +10,8 @@ import pytest
 from engines.exporters.fake import FakeQuantiser
 from harness import codec, jobs, process, registry, settings
 from harness.artifacts import Exporters, Request, Route, Workshop, code_of, in_child
-from harness.cache import Cache
-from harness.engine import Exporter
+from harness.cache import Cache, hash_tree
+from harness.engine import Calibration, Exporter
 from harness.tiny_model import TINY_ONNX, tiny_artifact
 from harness.vocabulary import (
     FORMAT_FAKE,
@@ -188,6 +188,25 @@ def test_an_option_at_its_default_makes_no_other_artifact(workshop, tmp_path, mo
     assert len(set(paths)) == 3
 
 
+def test_what_calibrated_an_artifact_is_part_of_its_key(workshop, tmp_path):
+    """Images, their number and the seed: of the calibrated step alone, whose source is the same for all."""
+    route = Exporters(FAKES).route(FORMAT_FAKE_SCRIPT, (FORMAT_FAKE,), Precision.INT8)
+
+    def made(hash_of_images, images, seed):
+        calibration = Calibration(tmp_path / "images.npy", hash_of_images, images)
+        found = workshop.ensure(source(tmp_path), route, Request(1, (3, 4, 4), {}, calibration, seed))
+        assert isinstance(found, Artifact), found
+        return found
+
+    first = made("one", 8, 0)
+    assert first.notes == ("calibrated on 8 images",)
+    assert made("one", 8, 0) == first
+    others = [made("another", 16, 0), made("one", 8, 1)]
+    assert len({artifact.path for artifact in (first, *others)}) == 3
+    assert others[0].notes == ("calibrated on 16 images",)
+    assert len([entry for entry in workshop.cache.entries() if entry.kind == "artifacts"]) == 3 + 1
+
+
 def test_every_exporter_declares_its_options_in_a_form_that_suites_can_write():
     exporters = [registry.exporter(entry.target) for entry in registry.registered(registry.EXPORTERS_GROUP).values()]
     declared = {exporter.name: codec.encode(exporter.defaults) for exporter in exporters}
@@ -250,3 +269,47 @@ def test_children_are_kept_on_the_processors_of_the_workshop(workshop, monkeypat
     monkeypatch.setattr(process, "call", lambda _kind, _job, child, _answer: given.append(child.cpus) or Skipped("-"))
     in_child("overhead", jobs.OverheadJob(1), jobs.OverheadAnswer, replace(workshop, cpus=cpus), "null")
     assert given == [cpus]
+
+
+def test_a_route_is_parted_where_a_device_is_needed():
+    exporters = Exporters([*FAKES, BUILDER])
+    before, after = exporters.route(FORMAT_FAKE_SCRIPT, (FORMAT_FAKE_BUILT,), Precision.INT8).at_device(
+        FORMAT_FAKE_SCRIPT
+    )
+    assert (before.exporters, before.format) == (("fake-import", "fake-quantiser"), FORMAT_FAKE)
+    assert (after.exporters, after.format) == (("fake-builder",), FORMAT_FAKE_BUILT)
+    whole = exporters.route(FORMAT_FAKE_SCRIPT, (FORMAT_FAKE,), Precision.FP32)
+    assert whole.at_device(FORMAT_FAKE_SCRIPT) == (whole, Route((), FORMAT_FAKE))
+    none = Route((), FORMAT_FAKE_SCRIPT)
+    assert none.at_device(FORMAT_FAKE_SCRIPT) == (none, none)
+
+
+def test_what_another_machine_builds_needs_nothing_here(monkeypatch):
+    from engines.exporters.fake import FakeBuilder
+
+    monkeypatch.setattr(FakeBuilder, "distributions", ("no-such-distribution",))
+    asked = (FORMAT_FAKE_SCRIPT, (FORMAT_FAKE_BUILT,), Precision.FP32)
+    here = Exporters([*FAKES, BUILDER])
+    assert "needs no-such-distribution" in here.route(*asked).reason
+    route = Exporters([*FAKES, BUILDER], bound_here=False).route(*asked)
+    assert route.exporters == ("fake-import", "fake-builder")
+    assert route.steps[-1].versions == {}
+    assert "needs no-such-distribution" in here.here(route).reason
+    assert "no exporter is called 'fake-builder' here" in Exporters(FAKES).here(route).reason
+
+
+def test_a_route_of_another_machine_has_this_ones_versions_here():
+    exporters = Exporters([*FAKES, BUILDER])
+    own = exporters.route(FORMAT_FAKE_SCRIPT, (FORMAT_FAKE_BUILT,), Precision.FP32)
+    strange = replace(
+        own, steps=tuple(replace(step, versions={"x": "1"}, code="", interpreter="py") for step in own.steps)
+    )
+    assert exporters.here(strange) == own
+
+
+def test_the_root_of_an_artifact_is_what_its_hash_is_of(workshop, tmp_path):
+    given = source(tmp_path)
+    route = Exporters(FAKES).route(FORMAT_FAKE_SCRIPT, (FORMAT_FAKE,), Precision.FP32)
+    made = workshop.ensure(given, route, Request(1, (3, 4, 4), {}))
+    assert hash_tree(workshop.root(made))[0] == made.content_hash
+    assert workshop.root(given) == given.path

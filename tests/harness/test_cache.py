@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from harness.cache import Cache, hash_tree
+from harness.cache import Cache, Entry, hash_tree
 from harness.errors import HarnessError
 
 
@@ -108,3 +108,15 @@ def test_an_interrupted_prune_leaves_no_half_entry(cache, monkeypatch):
         cache.prune(keep_bytes=0)
     assert cache.get("kind", "key") is None
     assert list(cache.entries()) == []
+
+
+def test_what_lies_beside_is_pruned_by_its_last_use_too(cache):
+    for age, key in enumerate(("new", "old")):
+        entry = cache.put("kind", key, maker("four"))
+        os.utime(entry.folder / "entry.json", (1000 - age, 1000 - age))
+    other = cache.root / "elsewhere" / "one"
+    other.mkdir(parents=True)
+    beside = Entry("elsewhere", "one", other, {}, 4, 999.5, other)
+    assert [entry.key for entry in cache.prune(keep_bytes=4, beside=[beside])] == ["old", "one"]
+    assert not other.exists()
+    assert cache.get("kind", "new")

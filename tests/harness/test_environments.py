@@ -16,6 +16,7 @@ import pytest
 import engines
 import harness
 from harness import environments
+from harness.cache import Cache
 from harness.environments import Wanted
 from harness.errors import HarnessError
 
@@ -232,3 +233,36 @@ def test_an_interpreter_that_is_none(tmp_path):
 def test_an_adapter_that_is_not_there():
     with pytest.raises(HarnessError, match="the package no_such_package is not to be found"):
         environments.packages_of(["no_such_package.module:Engine"])
+
+
+def test_a_cache_tells_of_them_and_prunes_those_that_nobody_holds(made, tmp_path):
+    root, one, found = made
+    (kept,) = environments.kept(root)
+    assert (kept.kind, kept.key) == ("environments", one.key[:20])
+    assert kept.meta == {"requirements": ["toyrt==1.*"]}
+    assert Path(found.interpreter).is_relative_to(kept.folder)
+    own = sum(file.lstat().st_size for file in kept.folder.rglob("*") if not file.is_dir() or file.is_symlink())
+    assert 0 < kept.size_bytes <= own
+    cache = Cache(tmp_path)
+    beside = tmp_path / environments.FOLDER
+    (beside / "older" / "lib").mkdir(parents=True)
+    (beside / "older" / "lib" / "half").write_text("x" * 10)
+    (beside / "linked").mkdir()
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("y")
+    (beside / "linked" / "harness").symlink_to(outside)
+    (beside / "linked" / "complete").write_text("a==1\nb")
+    lock = beside / ".linked.lock"
+    lock.touch()
+    with lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert [entry.key for entry in environments.kept(beside)] == ["older"], "the other is being made"
+    removed = cache.prune(keep_bytes=0, beside=environments.kept(beside))
+    assert {entry.key: entry.meta["requirements"] for entry in removed} == {"older": [], "linked": ["a==1", "b"]}
+    assert not list(environments.kept(beside))
+    assert (outside / "kept").read_text() == "y", "what it linked to is not its own"
+
+
+def test_there_may_be_none(tmp_path):
+    assert not list(environments.kept(tmp_path / "nowhere"))

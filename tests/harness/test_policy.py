@@ -190,3 +190,29 @@ def test_a_proof_that_took_the_run_down_twice_settles_its_variant():
     assert crashed.settled.kind == "crashed"
     told = policy.next([record(crashed, crashed.settled)])
     assert isinstance(told.settled, Skipped)
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_a_policy_that_was_asked_before_says_what_a_fresh_one_would(data):
+    outcomes = (
+        Completed(),
+        Skipped("no such kernel"),
+        Failed(Stage.LOAD, "crash", "killed by SIGSEGV"),
+        Failed(Stage.LOAD, INTERRUPTED, "the run was interrupted in this launch"),
+    )
+    drawn = st.tuples(st.sampled_from(outcomes), st.sampled_from((None, NOISY)))
+    plan = plan_of(PROVE, LATENCY, PlannedCell(cell("b", "latency"), 2))
+    lost = {(LATENCY.cell.cell_id, 1): data.draw(st.integers(0, 2))}
+    asked = PlannedOrder(plan, noise_retries=1, unfinished=lost)
+    records = []
+    for _ in range(data.draw(st.integers(0, 12))):
+        step = asked.next(records)
+        assert step == PlannedOrder(plan, noise_retries=1, unfinished=lost).next(records)
+        if step is None:
+            break
+        records.append(record(step, step.settled) if step.settled else record(step, *data.draw(drawn)))
+        if data.draw(st.integers(0, 4)) == 0:  # a correction of what was taken in already
+            at = data.draw(st.integers(0, len(records) - 1))
+            records[at] = record(step, *data.draw(drawn))
+    assert asked.next([]) == PlannedOrder(plan, noise_retries=1, unfinished=lost).next([])

@@ -154,3 +154,32 @@ def test_a_reference_that_hangs_ends_with_the_timeout_of_a_launch(surveyed, work
     made = prepare.Preparer(found, workshop, prepare.Settings(timeout_s=7), lambda _: None)
     assert made.bench(cell(found)) == Failed(Stage.FIRST, "timeout", "no end", "")
     assert given == [("reference", 7)]
+
+
+def test_what_another_machine_needs_is_made_as_far_as_its_device(surveyed, workshop):
+    found = surveyed()
+    elsewhere = prepare.Preparer(found, workshop, prepare.Settings(builds=2, bound_here=False), lambda _: None)
+    bench = prepare.Preparer(found, workshop, prepare.Settings(), lambda _: None).bench(cell(found))
+    whole = elsewhere.portable(cell(found))
+    assert (whole.bench, whole.route.steps, whole.builds, whole.places) == (bench, (), (), {})
+    begun = elsewhere.portable(cell(found, options={"built": True}, device="cpu"))
+    assert begun.bench.artifact == bench.artifact
+    assert begun.bench.rebuilt == ()
+    assert begun.route.exporters == ("fake-builder",)
+    assert [(request.build, request.device, request.calibration) for request in begun.builds] == [
+        (0, "cpu", None),
+        (1, "cpu", None),
+    ]
+
+
+def test_an_engine_that_only_another_machine_has_is_prepared_for_by_one_of_this(surveyed, workshop):
+    found = surveyed()
+    registered = {**found.registered, "other": found.registered["fake"]}
+    engines = {**found.engines, "other": Skipped("not installed")}
+    there = replace(found, engines=engines, registered=registered)
+    one, _ = preparer(there, workshop)
+    assert one.portable(cell(found, engine="other")).bench.reference == one.bench(cell(found)).reference
+    none = replace(there, engines={"fake": Skipped("not installed")})
+    failed = preparer(none, workshop)[0].portable(cell(found))
+    assert isinstance(failed, Failed)
+    assert failed.kind == "no-reference"

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import fields
 from typing import Any, ClassVar
 
 import pytest
@@ -98,3 +99,17 @@ def test_inspection_is_eight_cameras_in_two_phases_a_sweep_and_an_slo(load):
 def test_no_cameras_are_refused_where_the_suite_says_so(load):
     with pytest.raises(SuiteError, match="cameras: it must be 1 or above"):
         load("inspection", "scenarios.staggered-8.cameras=0")
+
+
+def test_techniques_are_told_of_every_engine_that_has_settings(load):
+    loaded = load("techniques")
+    without = {name for name in loaded.matrix.engine if not fields(registry.engine(target(name)).options)}
+    assert without == {"executorch"}
+    assert set(loaded.matrix.engine) - loaded.configurations.keys() == without
+    told = {name: {one.technique for one in named.values()} for name, named in loaded.configurations.items()}
+    assert all(all(kinds) for kinds in told.values())
+    assert set().union(*told.values()) == {"fusion", "tuning", "memory", "threads", "layout"}
+    # Precision and threads are the rows' own: no configuration tells them.
+    cells = [entry.cell for entry in planned(loaded) if entry.cell.configuration == "default"]
+    assert {cell.precision.value for cell in cells} == {"fp32", "fp16", "bf16", "int8"}
+    assert {cell.threads for cell in cells} == {1, 2}

@@ -100,16 +100,16 @@ def test_an_unknown_engine_is_an_error_of_the_suite(look, model):
 def test_an_adapter_that_only_its_own_process_can_make_fails_by_name():
     entry = registry.Registered("x", "no_such_module:Engine", "third-party")
     facts = EngineFacts("x", "1", ())
-    failed = survey._adapted(entry, facts)
+    failed = survey.adapted(entry, facts)
     assert isinstance(failed, Failed)
     assert (failed.stage, failed.kind) == (Stage.PROBE, "ModuleNotFoundError")
-    assert survey._adapted(registry.Registered("f", "engines.fake:FakeEngine", "us"), facts) is facts
+    assert survey.adapted(registry.Registered("f", "engines.fake:FakeEngine", "us"), facts) is facts
 
 
 def test_what_failed_in_its_own_process_is_not_imported_into_this_one(monkeypatch):
     monkeypatch.setattr(registry, "engine", lambda _: pytest.fail("imported"))
     failed = Failed(Stage.PROBE, "crash", "killed by SIGSEGV")
-    assert survey._adapted(registry.Registered("x", "y:z", "third-party"), failed) is failed
+    assert survey.adapted(registry.Registered("x", "y:z", "third-party"), failed) is failed
 
 
 def test_an_interpreter_is_found_beside_the_suite_and_its_link_is_kept(tmp_path, model):

@@ -135,3 +135,21 @@ def test_an_error_of_one_stream_ends_all_and_is_raised(fail_at):
     streams = [Scripted(), Scripted(fail_at=fail_at)]
     with pytest.raises(RuntimeError, match="engine broke"):
         concurrent(streams, work(2), lambda *_: time.sleep(0.001), warm, 0.05)
+
+
+def test_streams_that_wait_for_one_that_cannot_be_started_are_let_go(monkeypatch):
+    """As where there is no memory for the stack of one more thread."""
+    start, begun = threading.Thread.start, []
+
+    def started(thread):
+        if len(begun) == 2:
+            raise RuntimeError("can't start new thread")
+        begun.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", started)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        concurrent([Scripted(), Scripted(), Scripted()], work(2), lambda *_: None, warm, 0.05)
+    for thread in begun:
+        thread.join(20)
+    assert not any(thread.is_alive() for thread in begun)

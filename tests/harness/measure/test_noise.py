@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.measure.noise import DETECTORS, NoiseWatch, Stretch, Threads
+from harness.measure.noise import DETECTORS, NoiseWatch, Stretch, Threads, Times
 from harness.system import Unavailable
 from harness.vocabulary import State
 
@@ -53,9 +53,9 @@ def itself(ticks=0):
     return f"10 (python (x) y) R 1 1 1 0 -1 4194304 1 0 0 0 {OWN - 100 + ticks} 100 0 0 20 0 2 0 5 1 1\n"
 
 
-def ran(put, thread, ran_ns, waited_ns, processors="0-1"):
-    """Let a thread have run and waited so long, since it began."""
-    put(f"proc/self/task/{thread}/schedstat", f"{ran_ns} {waited_ns} 9\n")
+def ran(put, thread, ran_ns, waited_ns, processors="0-1", turns=0):
+    """Let a thread have run and waited so long, and had so many turns, since it began."""
+    put(f"proc/self/task/{thread}/schedstat", f"{ran_ns} {waited_ns} {turns}\n")
     put(f"proc/self/task/{thread}/status", f"Name:\tpython\nCpus_allowed_list:\t{processors}\n")
 
 
@@ -84,7 +84,7 @@ def test_a_quiet_machine_is_ok_everywhere(watched, machine):
 def test_waiting_threads_are_summed_over_wall_time(watched, machine):
     def change():
         machine("proc/self/task/10/schedstat", "5900000000 115000000 41\n")
-        machine("proc/self/task/11/schedstat", "1900000000 60000000 8\n")
+        machine("proc/self/task/11/schedstat", "1900000000 60000000 18\n")
 
     reading = watched(change)["run_queue_wait"]
     assert reading.value == pytest.approx(0.025)
@@ -103,10 +103,10 @@ def test_threads_that_come_go_or_reuse_a_number(watched, machine, tmp_path):
     assert reading.detail == "1 threads ended meanwhile and are not counted"
 
 
-def worked(machine, threads, processors="0-1"):
+def worked(machine, threads, processors="0-1", turns=0):
     """Let threads work for the window: (share of it on a processor, share of it waiting for one) each."""
     for thread, (on, off) in enumerate(threads, 20):
-        ran(machine, thread, int(on * WALL_NS), int(off * WALL_NS), processors)
+        ran(machine, thread, int(on * WALL_NS), int(off * WALL_NS), processors, turns)
 
 
 @pytest.mark.parametrize(
@@ -165,8 +165,8 @@ def test_alone_on_the_machine_nobody_is_ever_convicted(runnable, processors):
         ready = [thread for thread, plan in enumerate(runnable) if plan[tick]]
         for place, thread in enumerate(ready[tick % len(ready) :] + ready[: tick % len(ready)] if ready else []):
             times[thread][place >= processors] += WALL_NS // 20
-    after = Threads({str(thread): tuple(each) for thread, each in enumerate(times)}, frozenset(range(processors)))
-    before = Threads(dict.fromkeys(after.times_ns, (0, 0)), after.processors)
+    after = Threads({str(thread): Times(*each, 0) for thread, each in enumerate(times)}, frozenset(range(processors)))
+    before = Threads(dict.fromkeys(after.times, Times(0, 0, 0)), after.processors)
     try:
         reading = DETECTORS["run_queue_wait"].judge([Stretch(before, after, WALL_NS)])
     except Unavailable:
@@ -257,12 +257,30 @@ def test_a_window_of_few_ticks_tells_nothing_of_others(machine, tmp_path):
         (0.297, 0.003, State.OK, 0.01),  # of the time that it had work
         (0.117, 0.003, State.BAD, 0.025),
         (0.010, 0.003, State.BAD, 0.03),  # a tenth of the time counts at least
-        (0.010, 0.0005, State.OK, 0.005),  # waking up takes microseconds
+        (0.010, 0.0005, State.OK, 0.005),
     ],
 )
 def test_an_engine_that_idles_is_judged_by_the_time_that_it_had_work(watched, machine, on, off, state, value):
     reading = watched(lambda: worked(machine, [(on, off)]))["run_queue_wait"]
     assert (reading.state, reading.value) == (state, pytest.approx(value))
+
+
+@pytest.mark.parametrize(
+    ("threads", "turns", "state", "value"),
+    [
+        ([(0.100, 0.010)], 0, State.BAD, 0.010 / 0.11),
+        ([(0.100, 0.010)], 100, State.BAD, 0.00555 / 0.11),  # 5 ms by waking up, of which 89 % are idle time's
+        ([(0.100, 0.010)], 200, State.OK, 0.0011 / 0.11),
+        ([(0.100, 0.010), (0.100, 0.000)], 200, State.OK, 0.0021 / 0.21),  # who did not wait has nothing to give
+        ([(0.005, 0.060)], 200, State.BAD, 0.5065),  # each time behind a time slice of somebody's
+        ([(0.900, 0.090), (0.900, 0.090)], 100_000, State.BAD, 0.18),  # always at work
+        ([(0.700, 0.250)], 100, State.BAD, 0.24975 / 0.95),  # a turn for each time slice of two that share
+    ],
+)
+def test_waking_up_is_taken_off_as_far_as_an_engine_idles(watched, machine, threads, turns, state, value):
+    reading = watched(lambda: worked(machine, threads, turns=turns))["run_queue_wait"]
+    assert (reading.state, reading.value) == (state, pytest.approx(value))
+    assert ("by waking up" in reading.detail) == (state is State.OK)
 
 
 SECONDS = 10
@@ -283,17 +301,20 @@ def idling(machine, tmp_path, generator, frames, busy_ms, *, disturbed):
     watch = NoiseWatch(tmp_path, clock=lambda: next(times))
     ran(machine, 20, 0, 0)
     watch.start()
-    ran(machine, 20, round(count * busy_ms * 1e6), round(waits_ms.sum() * 1e6))
+    ran(machine, 20, round(count * busy_ms * 1e6), round(waits_ms.sum() * 1e6), turns=count)
     return watch.stop()["run_queue_wait"]
 
 
 @pytest.mark.parametrize(
     ("frames", "busy_ms"),
-    [(5, 2.0), (30, 1.7), (30, 0.5), (60, 1.5)],
-    ids=["1 % busy", "5 % busy", "30 short frames", "9 % busy"],
+    [(5, 2.0), (30, 1.7), (30, 0.5), (60, 1.5), (240, 0.1), (240, 0.8), (500, 0.4)],
+    ids=["1 % busy", "5 % busy", "30 short frames", "9 % busy", "8 cameras", "8 cameras, 19 % busy", "500 frames"],
 )
 def test_a_camera_that_hardly_loads_the_machine_is_flagged_where_it_is_disturbed(machine, tmp_path, frames, busy_ms):
-    """All of them are busy for less than the tenth of the time that counts at least."""
+    """Some are busy for less than the tenth of the time that counts at least, some wake up hundreds of times a second.
+
+    240 times 20 µs, which is nobody's doing, are 5 % of that tenth.
+    """
     generator = np.random.default_rng(frames)
     states = {
         disturbed: [idling(machine, tmp_path, generator, frames, busy_ms, disturbed=disturbed).state for _ in range(20)]

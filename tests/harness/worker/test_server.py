@@ -194,7 +194,7 @@ def test_threads_of_each_rate_are_read_while_they_live(job, tmp_path, monkeypatc
 
     def watched(*given):
         found = read(*given)
-        seen.append(set(found.times_ns))
+        seen.append(set(found.times))
         return found
 
     monkeypatch.setitem(noise.DETECTORS, "run_queue_wait", replace(noise.DETECTORS["run_queue_wait"], read=watched))
