@@ -168,7 +168,10 @@ class Exporters:
         if missing is not None:
             return missing
         targets = " or ".join(formats)
-        return Skipped(f"no exporter leads from {source} to {targets} at {precision.value}")
+        reason = f"no exporter leads from {source} to {targets} at {precision.value}"
+        others = [each.value for each in Precision if any(self._search(source, wanted, each)[0] for wanted in formats)]
+        hint = f"there is one at {', '.join(others)}" if others else "give the model in another form, such as ONNX"
+        return Skipped(reason, hint)
 
     def here(self, route: Route) -> Route | Skipped:
         """Return a route that another machine found with the versions, code and interpreters that its steps have here.

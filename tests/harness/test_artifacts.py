@@ -77,7 +77,9 @@ def test_a_precision_that_a_step_would_lose_has_no_route(monkeypatch):
 
     monkeypatch.setattr(FakeBuilder, "keeps", frozenset())
     found = Exporters([*FAKES, BUILDER]).route(FORMAT_FAKE_SCRIPT, (FORMAT_FAKE_BUILT,), Precision.INT8)
-    assert found == Skipped("no exporter leads from fake-script to fake-built at int8")
+    assert found.reason == "no exporter leads from fake-script to fake-built at int8"
+    assert found.hint.startswith("there is one at fp32")
+    assert "int8" not in found.hint
 
 
 def test_what_is_bound_is_made_for_each_device_chip_and_build(workshop, tmp_path):
@@ -130,7 +132,7 @@ FAKES_NEEDING = [registry.Registered("needy", f"{__name__}:Needy", "tests")]
 
 def test_a_missing_route_is_a_reason():
     assert Exporters(FAKES).route("keras", (FORMAT_FAKE,), Precision.FP32) == Skipped(
-        "no exporter leads from keras to fake at fp32"
+        "no exporter leads from keras to fake at fp32", "give the model in another form, such as ONNX"
     )
 
 
