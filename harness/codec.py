@@ -27,9 +27,13 @@ class CodecError(HarnessError):
 
 def encode(value: object) -> Any:
     """Return ``value`` as JSON-able data. Raises ``TypeError`` for a type that JSON has no form for."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {_TAG: type(value).__name__, **fields} if type(value).__name__ in _TAGGED else fields
+    kind: type = type(value)
+    if kind in _PLAIN:  # nearly everything is, and certificates by the ten thousand are made of it
+        return value
+    names = _field_names(kind)
+    if names is not None:
+        fields = {name: encode(getattr(value, name)) for name in names}
+        return {_TAG: kind.__name__, **fields} if kind.__name__ in _TAGGED else fields
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Path):
@@ -40,7 +44,7 @@ def encode(value: object) -> Any:
         return [encode(item) for item in value]
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
-    raise TypeError(f"no JSON form for {type(value).__name__}")
+    raise TypeError(f"no JSON form for {kind.__name__}")
 
 
 def decode(kind: type[T], data: object, where: str = "$") -> T:
@@ -49,6 +53,15 @@ def decode(kind: type[T], data: object, where: str = "$") -> T:
     Unknown fields are refused: a record of a newer schema must not be read as an older one by accident.
     """
     return typing.cast("T", _decode(kind, data, where))
+
+
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+
+@functools.cache
+def _field_names(kind: type) -> tuple[str, ...] | None:
+    """Return the names of a dataclass's fields, ``None`` for any other type."""
+    return tuple(f.name for f in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else None
 
 
 # Classes that appear in unions and so carry their name.

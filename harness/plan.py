@@ -117,6 +117,7 @@ def expand(
     workloads: Mapping[str, WorkloadFacts | Failed | Skipped],
     engines: Mapping[str, Capability],
     find_route: Callable[[Format, tuple[Format, ...], Precision], Route | Skipped],
+    machines: int = 1,
 ) -> Plan:
     """Return every cell that the suite asks for, and the order of launches of those that can run.
 
@@ -125,7 +126,8 @@ def expand(
     ``sentinel``. No FP32 cell is added for accuracy to be compared with: a report pairs a row with the FP32 row of its
     engine, else with that of the reference engine, else says that there is none. Identical cells are one. Raises
     ``PlanError`` for an unknown engine, wrong engine settings, an empty matrix, over 100,000 cells, a percentile or an
-    SLO that no launch of this length can carry, or a budget that does not hold one launch of each cell.
+    SLO that no launch of this length can carry, or a budget that does not hold one launch of each cell: ``machines``
+    of one kind share them, and each has the budget.
     """
     context = _Context(suite, workloads, engines, find_route)
     percentiles = tuple(suite.percentiles or context.preset.percentiles)
@@ -144,7 +146,7 @@ def expand(
             cell = _cell(context, one, verdict)
             kept = planned.setdefault(cell.cell_id, _planned(context, cell, verdict, percentiles))
             names.note(one, kept.cell)
-    check_cells(suite, planned.values(), names)
+    check_cells(suite, planned.values(), names, machines)
     order = plan_order.ordered(planned, suite.seed)
     plan = Plan(suite.name or "", suite.preset, suite.seed, tuple(planned.values()), order)
     watch = plan_order.sentinel(entry for entry in plan.cells if _is_known(context, entry.cell))

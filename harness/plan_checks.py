@@ -46,13 +46,16 @@ def check_suite(suite: Suite, engines: Collection[str], percentiles: Sequence[fl
     _check_durations(suite)
 
 
-def check_cells(suite: Suite, planned: Collection[PlannedCell], names: Names) -> None:
-    """Raise ``PlanError`` for what shows only in the cells: none at all, names that vanish, a budget too short."""
+def check_cells(suite: Suite, planned: Collection[PlannedCell], names: Names, machines: int = 1) -> None:
+    """Raise ``PlanError`` for what shows only in the cells: none at all, names that vanish, a budget too short.
+
+    ``machines``: how many share the cells, each of which has the budget.
+    """
     if not planned:
         raise PlanError("the matrix is empty: nothing is left to measure", "see `exclude` in the suite")
     _check_distinct(names)
     _check_different(names)
-    _check_budget(suite, planned)
+    _check_budget(suite, planned, machines)
 
 
 def checked_options(suite: Suite, kinds: Mapping[str, type | None]) -> dict[tuple[str, str], dict[str, Any]]:
@@ -212,7 +215,7 @@ def _check_different(names: Names) -> None:
         raise PlanError(message, "take one of the two out, or set what tells them apart")
 
 
-def _check_budget(suite: Suite, planned: Iterable[PlannedCell]) -> None:
+def _check_budget(suite: Suite, planned: Iterable[PlannedCell], machines: int) -> None:
     """Raise ``PlanError`` where the budget does not hold one launch of each cell that can run."""
     if suite.budget_s is None:
         return
@@ -221,9 +224,11 @@ def _check_budget(suite: Suite, planned: Iterable[PlannedCell]) -> None:
         if entry.skipped is None:
             needed[entry.cell.scenario.label] += entry.seconds
     total_s = math.fsum(needed.values())
-    if total_s > suite.budget_s:
+    if total_s > machines * suite.budget_s:
         parts = " + ".join(f"{math.ceil(seconds)} s of {name}" for name, seconds in needed.items())
+        shared = f", shared by {machines} machines" if machines > 1 else ""
         raise PlanError(
-            f"the budget {suite.budget} is shorter than one launch of each cell: {parts} = {math.ceil(total_s)} s",
+            f"the budget {suite.budget} is shorter than one launch of each cell: {parts} = {math.ceil(total_s)} s"
+            + shared,
             "raise `budget`, or take cells out",
         )

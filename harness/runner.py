@@ -35,6 +35,7 @@ from harness.vocabulary import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
+    from contextlib import AbstractContextManager
 
     from harness.ports import LaunchPolicy, RecordSink, Step
     from harness.telemetry.table import Table
@@ -74,8 +75,8 @@ class Setting:
     task_places: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # by variant: paths of user code
     environments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """By environment label, its own ``interpreters``; a label that is not here has the usual ones."""
-    descriptors: Callable[[], tuple[int, ...]] = tuple
-    """Asked at each launch: descriptors of this process that its child inherits, such as that of a lock."""
+    machine: Callable[[], AbstractContextManager[tuple[int, ...]]] = lambda: contextlib.nullcontext(())
+    """Entered for each launch, which it gives the machine; it yields the descriptors that hold it, for the child."""
 
     def interpreter(self, cell: Cell) -> str:
         """Return the Python that the launches of a cell run in."""
@@ -114,17 +115,36 @@ def run(policy: LaunchPolicy, sink: RecordSink, setting: Setting) -> Generator[S
         shutil.rmtree(leftover, ignore_errors=True)
     with Beside(sink.folder.absolute()) as sensors:
         while (step := policy.next(sink.records())) is not None:
-            sink.started(step.cell, step.launch)
-            yield Started(step.cell, step.launch)
-            record = _launch(step, sink, setting, sensors)
-            sink.finished(record)
+            # The wait for a turn is no part of a launch: it has not begun, and a resume knows nothing of it.
+            with _turn(step, setting) as descriptors:
+                sink.started(step.cell, step.launch)
+                yield Started(step.cell, step.launch)
+                record = _launch(step, _Place(sink, setting, sensors, descriptors))
+                sink.finished(record)
             if isinstance(record.outcome, Failed) and record.outcome.kind == INTERRUPTED:
                 raise KeyboardInterrupt
             yield Finished(record)
     shutil.rmtree(sink.folder / WARM, ignore_errors=True)
 
 
-def _launch(step: Step, sink: RecordSink, setting: Setting, sensors: Beside) -> Record:
+@dataclass(frozen=True)
+class _Place:
+    """Where a launch is made."""
+
+    sink: RecordSink
+    setting: Setting
+    sensors: Beside
+    descriptors: tuple[int, ...]  # of this process, which the child inherits
+
+
+def _turn(step: Step, setting: Setting) -> AbstractContextManager[tuple[int, ...]]:
+    """Return what gives a launch the machine; nothing is waited for where nothing is executed."""
+    bench = setting.benches.get(step.cell.variant_id)
+    return setting.machine() if step.settled is None and isinstance(bench, Bench) else contextlib.nullcontext(())
+
+
+def _launch(step: Step, place: _Place) -> Record:
+    sink, setting = place.sink, place.setting
     started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
     started_ns = time.monotonic_ns()
     blank = Record(
@@ -146,7 +166,7 @@ def _launch(step: Step, sink: RecordSink, setting: Setting, sensors: Beside) -> 
         return replace(blank, outcome=Failed(Stage.PREPARE, "not-prepared", "nothing was prepared for this cell"))
     if not isinstance(bench, Bench):
         return replace(blank, outcome=published(bench))
-    measured = _measured(blank, bench, sink, setting, sensors)
+    measured = _measured(blank, bench, place)
     return replace(measured, outcome=published(measured.outcome), duration_ns=time.monotonic_ns() - started_ns)
 
 
@@ -155,8 +175,8 @@ def launch_name(cell: Cell, launch: Launch) -> str:
     return f"{cell.cell_id[:16]}-{launch.index}-{launch.attempt}"
 
 
-def _measured(blank: Record, bench: Bench, sink: RecordSink, setting: Setting, sensors: Beside) -> Record:
-    cell = blank.cell
+def _measured(blank: Record, bench: Bench, place: _Place) -> Record:
+    cell, sink, setting = blank.cell, place.sink, place.setting
     name = launch_name(cell, blank.launch)
     log = Path("logs") / f"{name}.log"
     artifact = bench.build(blank.launch)
@@ -190,15 +210,15 @@ def _measured(blank: Record, bench: Bench, sink: RecordSink, setting: Setting, s
             threads=cell.threads,
             echo=setting.echo,
             cpus=cpus(cell),
-            descriptors=setting.descriptors(),
+            descriptors=place.descriptors,
         )
-        sensors.begin()
+        place.sensors.begin()
         answer = process.call("launch", job, child, jobs.LaunchAnswer)
-        table = sensors.end()
+        table = place.sensors.end()
         if not isinstance(answer, jobs.LaunchAnswer):
             return replace(record, outcome=answer)
         if table is None:
-            sampled = replace(record, unsampled=sensors.trouble)
+            sampled = replace(record, unsampled=place.sensors.trouble)
         else:
             sampled = _sampled(record, table, scratch, folder, name)
         return _filed(sampled, answer, scratch / SAMPLES, folder, name)

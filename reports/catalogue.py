@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from reports.text import clamp
 
@@ -29,6 +32,9 @@ _FIGURES = (
 """Columns of the data that the list of all rows shows, where a row has them: column, title, unit, factor."""
 _ANCHOR = 12
 _WHY = 160
+_WORDS = 8
+"""Words of a label that are told one by one; what follows them is told as one."""
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def anchors(names: Sequence[RowName]) -> tuple[str, ...]:
@@ -62,17 +68,21 @@ def facets(view: View, lines: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, s
 
 
 def catalogue(view: View, lines: Sequence[Mapping[str, Any]]) -> str:
-    """Return the JSON that the script reads. ``lines``: the rows of the data, in the order of the view's."""
+    """Return the JSON that the script reads. ``lines``: the rows of the data, in the order of the view's.
+
+    Of what repeats, and of figures, it has arrays of numbers in base64, little-endian: a browser takes them as they
+    are, where it would read and keep a text for each row of many.
+    """
     keys = [key for key, _, _ in view.facets]
     figures = [
-        {"key": column, "title": title, "unit": unit, "values": [_rounded(line.get(column), factor) for line in lines]}
+        {"key": column, "title": title, "unit": unit, "values": _figures([line.get(column) for line in lines], factor)}
         for column, title, unit, factor in _FIGURES
         if any(line.get(column) is not None for line in lines)
     ]
     found = {
-        "ids": [anchor.removeprefix("row-") for anchor in anchors(view.rows)],
-        "labels": [name.label for name in view.rows],
-        "ranked": [int(line.get("ranked") is True) for line in lines],
+        "ids": " ".join(anchor.removeprefix("row-") for anchor in anchors(view.rows)),
+        "labels": _labels([name.label for name in view.rows]),
+        "ranked": _array([line.get("ranked") is True for line in lines], "u1"),
         "facets": {
             **{key: _coded(str(getattr(name, key)) for name in view.rows) for key in keys},
             "accuracy": _coded(_accuracies(lines)),
@@ -80,23 +90,39 @@ def catalogue(view: View, lines: Sequence[Mapping[str, Any]]) -> str:
         "figures": figures,
         "why": _coded(_reasons(view)),
     }
-    return json.dumps(found, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return json.dumps(found, separators=(",", ":"), allow_nan=False)
 
 
 def _accuracies(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     return [_ACCURACY.get(str(line.get("accuracy_verdict")), UNMEASURED) for line in lines]
 
 
-def _coded(values: Iterable[str]) -> dict[str, list[Any]]:
-    """Return texts that repeat as the list of the different ones, and which of them each is where they differ."""
+def _coded(values: Iterable[str]) -> dict[str, Any]:
+    """Return texts that repeat as the list of the different ones, and which of them each is where they differ.
+
+    That is an array of bytes, or of as many more as it takes to tell them apart.
+    """
     of: dict[str, int] = {}
     at = [of.setdefault(value, len(of)) for value in values]
-    return {"of": list(of), "at": at} if len(of) > 1 else {"of": list(of)}
+    kind = "u1" if len(of) <= 1 << 8 else "u2" if len(of) <= 1 << 16 else "u4"
+    return {"of": list(of), "at": _array(at, kind)} if len(of) > 1 else {"of": list(of)}
 
 
-def _rounded(value: object, factor: float) -> float | None:
-    """Return a figure to five digits: to be ordered and shown, not to be counted with."""
-    return float(f"{value * factor:.5g}") if isinstance(value, int | float) else None
+def _labels(labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Return labels by the word at each of their places, empty where a label has ended: they share most of them."""
+    words = [label.split(" ", _WORDS - 1) for label in labels]
+    places = max(map(len, words), default=0)
+    return [_coded(each[place] if place < len(each) else "" for each in words) for place in range(places)]
+
+
+def _figures(values: Sequence[object], factor: float) -> str:
+    """Return figures to seven digits, not a number where there is none: to be ordered and shown, not counted with."""
+    scaled = [value * factor if isinstance(value, int | float) else np.nan for value in values]
+    return _array(np.clip(scaled, -_LARGEST, _LARGEST), "f4")
+
+
+def _array(values: Sequence[float] | np.ndarray, kind: str) -> str:
+    return base64.b64encode(np.asarray(values).astype(f"<{kind}").tobytes()).decode("ascii")
 
 
 def _reasons(view: View) -> list[str]:

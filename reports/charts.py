@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
 from reports.model import Axis, BarChart, Chart, DotChart, LineChart, ScatterChart, TailChart, TrackChart
@@ -137,9 +138,9 @@ def _bars(chart: BarChart, names: Sequence[RowName], canvas: Canvas) -> Figure:
         _label(axes, canvas, line, bar.row, names[bar.row].label, bar.shown)
         start = 0.0
         for part, length in enumerate(bar.parts, start=1):
-            colour = TOKENS[f"part-{part}"]
-            patch = axes.barh(line, length, left=start, height=13 / canvas.pitch, color=colour)[0]
-            patch.set(edgecolor=TOKENS["surface"], linewidth=1.2, gid=f"row:{bar.row}:", clip_on=False)
+            ink: dict[str, Any] = {"fc": TOKENS[f"part-{part}"], "ec": TOKENS["surface"], "lw": 1.2}
+            corner, height = (start, line - 6.5 / canvas.pitch), 13 / canvas.pitch
+            axes.add_artist(Rectangle(corner, length, height, gid=f"row:{bar.row}:", clip_on=False, **ink))
             start += length
     return figure
 

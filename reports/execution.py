@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.proof import MAC_SHARE
 from harness.vocabulary import State, Unknowable
-from reports import techniques, units
+from reports import sensors, techniques, units
 from reports.model import Column, Line, Panel, Particulars, Section, Table, Value
 from results.techniques import DEFAULT
 
@@ -172,6 +172,7 @@ def particulars(name: RowName, row: Row, effects: Sequence[Effect], labels: Mapp
         facts.append(("median of each launch", medians))
         if row.latency.unsteady_launches:
             facts.append(("unsteady launches", str(row.latency.unsteady_launches)))
+    facts += sensors.facts(row)
     facts += [(f"finding, {finding.kind}", finding.message) for finding in row.findings]
     return Particulars(name.index, tuple((key, value) for key, value in facts if value))
 

@@ -52,7 +52,7 @@ def render(view: View) -> str:
     whole = len(view.rows) <= large.WHOLE
     told = large.shortened(view)
     sheets = {chart.id: sheet(chart, view.rows) for panel in panels for chart in _untold(panel)}
-    return (
+    page = (
         _environment()
         .get_template("report.html.j2")
         .render(
@@ -77,6 +77,16 @@ def render(view: View) -> str:
             csv_link=_link(view.downloads.csv),
         )
     )
+    return page if whole else _narrow(page)
+
+
+def _narrow(page: str) -> str:
+    """Return a page with every character beyond Latin-1 as a reference.
+
+    A browser decodes it to half the memory, and megabytes of it in a fraction of the time. What is read as it stands,
+    styles, scripts and data, is ASCII.
+    """
+    return page.encode("latin-1", "xmlcharrefreplace").decode("latin-1")
 
 
 def plain(template: str, style: str, **told: object) -> str:

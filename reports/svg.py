@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 import xml.etree.ElementTree as ET  # elements are made and written; nothing is parsed
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,19 @@ __all__ = ["TOKENS", "Styles", "describe", "inline", "settings", "text"]
 
 
 def settings(key: str) -> dict[Any, Any]:
-    """Return the matplotlib settings under which a figure is drawn and written: text stays text, ids are fixed."""
-    return {"svg.fonttype": "none", "svg.hashsalt": key, "text.parse_math": False, "axes.unicode_minus": True}
+    """Return the matplotlib settings under which a figure is drawn and written: text stays text, ids are fixed.
+
+    They are the same for everyone: what a ``matplotlibrc`` of the user's says is as matplotlib has it.
+    """
+    ours = {"svg.fonttype": "none", "svg.hashsalt": key, "text.parse_math": False, "axes.unicode_minus": True}
+    return {**_usual(), **ours}
+
+
+@functools.cache
+def _usual() -> dict[Any, Any]:
+    """Return matplotlib's own value of every setting that is another here; a backend has no part in a page."""
+    usual = mpl.rcParamsDefault
+    return {name: usual[name] for name in usual if name != "backend" and mpl.rcParams[name] != usual[name]}
 
 
 def inline(figure: Figure, key: str, tips: Mapping[int, str], styles: Styles) -> ET.Element:

@@ -162,3 +162,15 @@ class Energy:
     joules_per_inference: Interval | None  # None: not to be had
     watts: float | None
     reason: str = ""  # why it is not to be had
+
+
+@dataclass(frozen=True)
+class Sensed:
+    """What one sensor of the machine told while a row was timed; the samples of all its launches together."""
+
+    name: str  # for example "GPU clock"
+    unit: str  # MHz | °C | B
+    spread: tuple[float, float, float] | None = None  # least, median, most; None: not to be had
+    samples: int = 0
+    launches: int = 0  # that the samples are of
+    reason: str = ""  # why it is not to be had

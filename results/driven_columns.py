@@ -13,11 +13,13 @@ from results.scenarios.loadgen import NOT_VERIFIED, headline, name
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from results.driven import Camera, EndToEnd, Energy, Growth, LoadGenResult, Server, Soak
+    from results.driven import Camera, EndToEnd, Energy, Growth, LoadGenResult, Sensed, Server, Soak
     from results.row import Interval, Row
 
 _UNSAFE = re.compile(r"[^a-z0-9]+")
 _MIB = 1 << 20
+_SENSED = {"MHz": ("mhz", 1.0), "°C": ("c", 1.0), "B": ("mib", 1 / _MIB)}
+"""The unit of a sensor in the name of its column, and the factor to it."""
 
 
 def driven(row: Row) -> dict[str, Any]:
@@ -46,6 +48,8 @@ def driven(row: Row) -> dict[str, Any]:
         columns |= _named("memory_growth", "", _growth(row.growth))
     for energy in row.energy:
         columns |= _named("energy", energy.scope, _energy(energy))
+    for sensed in row.sensors:
+        columns |= _named(_UNSAFE.sub("_", sensed.name.casefold()), "", _sensed(sensed))
     for result in row.loadgen:
         # The scenario's own name in the suite may be one that a shortened run must not bear.
         accuracy = " accuracy" if result.run.mode == "AccuracyOnly" else ""
@@ -137,6 +141,13 @@ def _energy(found: Energy) -> dict[str, Any]:
         "counter": found.source or None,
         "unavailable": found.reason or None,
     }
+
+
+def _sensed(found: Sensed) -> dict[str, Any]:
+    unit, factor = _SENSED[found.unit]
+    spread = found.spread or (None, None, None)
+    told = zip(("min", "median", "max"), spread, strict=True)
+    return {**{f"{name}_{unit}": scaled(value, factor) for name, value in told}, "unavailable": found.reason or None}
 
 
 def _loadgen(result: LoadGenResult) -> dict[str, Any]:

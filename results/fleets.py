@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Mapping  # noqa: TC003 - the codec evaluates annotations at run time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ulid import ULID
@@ -21,9 +22,10 @@ from harness.places import unplaced
 from results.files import explained, write_whole
 from results.locks import busy, hold
 from results.store import MANIFEST, now, runs_in
+from results.words import counted
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
     from types import TracebackType
     from typing import Self
 
@@ -39,6 +41,8 @@ LOST, MOVED, UNMEASURED, NOTED, BACK, INTERRUPTED, RESUMED, DIFFERING = (
 
 _TIME = 10  # digits of a ULID that tell when it was made
 _NAME = re.compile(rf"{PREFIX}[0-9A-HJKMNP-TV-Z]{{26}}")
+_LISTED = 5  # fleets that a message names
+_NAMED = 16  # runs of a fleet that a message names
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,22 @@ class _File:
 
 
 def is_fleet(name: str) -> bool:
-    """Whether a name is meant for a fleet's run, or the beginning of one."""
-    return name.startswith(PREFIX)
+    """Whether a name is meant for a fleet's run: its folder, its id or the beginning of that."""
+    return Path(name).name.startswith(PREFIX)
+
+
+def fleets_in(root: Path) -> tuple[Path, ...]:
+    """Return the folders of fleets' runs under ``root``, oldest first; none where ``root`` does not exist."""
+    if not root.is_dir():
+        return ()
+    with explained(root):
+        return tuple(sorted(each for each in root.iterdir() if _NAME.fullmatch(each.name) and (each / FLEET).is_file()))
+
+
+def part_of(run: Path) -> tuple[str, str]:
+    """Return the id of the fleet that the run of a folder is of, and its host; empty where it is of none."""
+    of = _fleet_of(run)
+    return str(of.get("id", "")), str(of.get("host", ""))
 
 
 class FleetRun:
@@ -104,19 +122,31 @@ class FleetRun:
 
     @classmethod
     def open(cls, name: str, root: Path) -> FleetRun:
-        """Open one by its id or a unique beginning of it.
+        """Open one by its folder, its id or a unique beginning of that.
 
         Raises ``StoreError`` where there is none or several, or where a newer harness wrote it.
         """
-        with explained(root):
-            found = sorted(each for each in root.iterdir() if _NAME.fullmatch(each.name)) if root.is_dir() else []
+        found = cls.find(name, root)
+        if found is None:
+            known = ", ".join(each.name for each in fleets_in(root)[-_LISTED:]) or "none"
+            raise StoreError(f"no runs of a fleet in {root} begin with {name[:80]!r}", f"there are: {known}")
+        return found
+
+    @classmethod
+    def find(cls, name: str, root: Path) -> FleetRun | None:
+        """Return the one that ``open`` would, ``None`` where there is none.
+
+        Raises ``StoreError`` where there are several, or where it cannot be read.
+        """
+        if is_fleet(name) and _is_folder(Path(name)):
+            return cls(Path(name), _read(Path(name) / FLEET))
         wanted = PREFIX + name.removeprefix(PREFIX).upper()
-        matching = [each for each in found if each.name.startswith(wanted)]
-        if len(matching) != 1:
-            known = ", ".join(each.name for each in (matching or found)[:5]) or "none"
-            message = f"{len(matching) or 'no'} runs of a fleet in {root} begin with {name[:80]!r}"
-            raise StoreError(message, f"there are: {known}")
-        return cls(matching[0], _read(matching[0] / FLEET))
+        matching = [each for each in fleets_in(root) if each.name.startswith(wanted)]
+        if len(matching) > 1:
+            known = ", ".join(each.name for each in matching[:_LISTED])
+            message = f"{len(matching)} runs of a fleet in {root} begin with {name[:80]!r}"
+            raise StoreError(message, f"give more of the name; there are: {known}")
+        return cls(matching[0], _read(matching[0] / FLEET)) if matching else None
 
     def acquire(self) -> None:
         """Become the only writer. Safe to call twice. Raises ``StoreError`` where another process is."""
@@ -144,6 +174,11 @@ class FleetRun:
         return self._told.fleet_id
 
     @property
+    def suite(self) -> str:
+        """The name of the suite that it measures."""
+        return self._told.suite
+
+    @property
     def folder(self) -> Path:
         """Where its page lies."""
         return self._folder
@@ -167,6 +202,33 @@ class FleetRun:
     def folders(self) -> tuple[Path, ...]:
         """The folders of its runs."""
         return tuple(self._folder.parent / part.run_id for part in self.runs)
+
+    @property
+    def named(self) -> str:
+        """Its runs with their hosts, as a message names them."""
+        return _named(self.runs)
+
+    def stored(self) -> tuple[Path, ...]:
+        """Return the folders of its runs. Raises ``StoreError`` where it has none, or where one of them is gone."""
+        if not self.runs:
+            hint = "it was ended before its first run was begun: run the suite anew"
+            raise StoreError(f"{self.fleet_id} has no runs", hint)
+        gone = [part for part, folder in zip(self.runs, self.folders, strict=True) if not (folder / MANIFEST).is_file()]
+        if gone:
+            here = [part for part in self.runs if part not in gone]
+            hint = "bring them back with `harness results import`"
+            hint += f", or name those that are here: {_named(here)}" if here else ""
+            message = f"{self.fleet_id} lacks {len(gone)} of its {counted(len(self.runs), 'run')}: {_named(gone)}"
+            raise StoreError(message, hint)
+        return self.folders
+
+    def only(self) -> Path:
+        """Return the folder of its one run. Raises ``StoreError`` where it has several, and names them."""
+        found = self.stored()
+        if len(found) > 1:
+            message = f"{self.fleet_id} is {len(found)} runs, and one is meant here"
+            raise StoreError(message, f"name one of them: {self.named}")
+        return found[0]
 
     def add(self, part: Part) -> None:
         """Note that a run belongs to it. Raises ``StoreError``."""
@@ -204,6 +266,19 @@ class FleetRun:
         text = json.dumps(encode(self._told), indent=1, sort_keys=True, allow_nan=False)
         with explained(self._folder):
             write_whole(self._folder / FLEET, text.encode())
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether a path is the folder of a fleet's run."""
+    try:
+        return (path / FLEET).is_file()
+    except (OSError, ValueError):  # no file system could hold it
+        return False
+
+
+def _named(parts: Sequence[Part]) -> str:
+    more = f" and {len(parts) - _NAMED} more" if len(parts) > _NAMED else ""
+    return ", ".join(f"{part.run_id} ({part.host})" for part in parts[:_NAMED]) + more
 
 
 def _read(file: Path) -> _File:

@@ -14,6 +14,7 @@ from harness.arms import BASE, HEAD
 from harness.errors import StoreError
 from results.arms import AB, sides
 from results.bundle import is_bundle, unpack
+from results.fleets import FleetRun, fleets_in, is_fleet
 from results.snapshots import read, snapshot
 from results.store import MANIFEST, RunStore, runs_in
 from results.tags import holder, tag, tags_in, tags_of, untag
@@ -23,7 +24,17 @@ if TYPE_CHECKING:
 
     from results.snapshot import Snapshot
 
-__all__ = ["Named", "NoRun", "find", "folder_of", "tag", "tags_of", "untag"]
+__all__ = [
+    "Named",
+    "NoRun",
+    "any_folder_of",
+    "find",
+    "fleet_of",
+    "folder_of",
+    "tag",
+    "tags_of",
+    "untag",
+]
 
 LATEST = "latest"
 
@@ -53,10 +64,11 @@ def find(name: str, root: Path, repository: Path) -> Named:
 
     Tried in this order, and the first that there is counts: a run folder; a bundle; a snapshot file, such as a
     baseline; ``latest``; ``latest:REF``, the newest run of a commit that REF contains; a tag; an id, or the beginning
-    of one; a git ref, which means the newest run of exactly that commit. A ref that is there as ``origin/REF`` alone is
-    that. A run with changes that were not committed is of no commit. A run that interleaved two sides is meant only by
-    its own name, and ``RUN@base`` or ``RUN@head`` is a side of it. Raises ``NoRun`` where the name is good and
-    nothing was measured, ``StoreError`` for a name that means nothing, or several runs, or that cannot be read.
+    of one, of a run or of a fleet that has one run; a git ref, which means the newest run of exactly that commit. A ref
+    that is there as ``origin/REF`` alone is that. A run with changes that were not committed is of no commit. A run
+    that interleaved two sides is meant only by its own name, and ``RUN@base`` or ``RUN@head`` is a side of it. Raises
+    ``NoRun`` where the name is good and nothing was measured, ``StoreError`` for a name that means nothing, or several
+    runs, or that cannot be read.
     """
     whole, _, side = name.rpartition("@")
     if whole and side in {BASE, HEAD}:
@@ -83,6 +95,35 @@ def folder_of(name: str, root: Path, repository: Path) -> Path:
     return _folder(name, root, repository)
 
 
+def any_folder_of(name: str, root: Path, repository: Path) -> Path:
+    """Return the folder of the run that a name means to what takes a run of any sort.
+
+    As ``folder_of``, but the latest is the latest also where it interleaved two sides. Raises as that does.
+    """
+    fleet = fleet_of(name, root)
+    if fleet is not None:
+        return fleet.only()
+    try:
+        return RunStore.open(name, root).folder
+    except StoreError as error:
+        try:
+            return folder_of(name, root, repository)
+        except NoRun:
+            raise
+        except StoreError:
+            raise error from None
+
+
+def fleet_of(name: str, root: Path) -> FleetRun | None:
+    """Return the fleet that a name means, by its folder, its id or a unique beginning of that; ``None`` for any other.
+
+    A tag stands before an id. Raises ``StoreError`` where several begin so, or where it cannot be read.
+    """
+    if not is_fleet(name) or holder(name, root) is not None:
+        return None
+    return FleetRun.find(name, root)
+
+
 def _folder(name: str, root: Path, repository: Path) -> Path:
     path = _path(name)
     if path is not None and (path / MANIFEST).is_file():
@@ -91,6 +132,9 @@ def _folder(name: str, root: Path, repository: Path) -> Path:
         return _newest(root)
     if name.startswith(f"{LATEST}:"):
         return _contained_in(name.removeprefix(f"{LATEST}:"), root, repository)
+    fleet = fleet_of(name, root)
+    if fleet is not None:
+        return fleet.only()
     return holder(name, root) or _by_id(name, root) or _of_commit(name, root, repository)
 
 
@@ -209,7 +253,8 @@ def _there(root: Path) -> str:
     runs = runs_in(root)
     if not runs:
         return f"there is no run in {root}"
-    tags = tags_in(root)
+    tags, fleets = tags_in(root), fleets_in(root)
     tagged = f"; tags: {', '.join(list(tags)[:8])}" if tags else ""
+    together = f"; fleets: {', '.join(each.name for each in fleets[:-4:-1])}" if fleets else ""
     count = "is 1 run" if len(runs) == 1 else f"are {len(runs):,} runs, the newest"
-    return f"in {root} there {count} {runs[-1].name}{tagged}"
+    return f"in {root} there {count} {runs[-1].name}{tagged}{together}"

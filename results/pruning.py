@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from harness.errors import StoreError
 from results.files import explained, sync
+from results.fleets import PREFIX
 from results.locks import busy, hold, is_written
 from results.store import MANIFEST, runs_in
 from results.tags import tags_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import timedelta
     from pathlib import Path
+
+    from results.fleets import FleetRun
 
 _GONE = ".removed"
 
@@ -76,8 +79,34 @@ def _support(folder: Path, leaned_on: Mapping[str, str]) -> str:
     return "it is being written" if is_written(folder) else ""
 
 
+def kept_together(found: Sequence[Candidate], fleets: Sequence[FleetRun]) -> tuple[Candidate, ...]:
+    """Return old runs so that none goes while another of its fleet stays: their report is of all of them."""
+    going = {each.run_id for each in found if not each.kept}
+    why: dict[str, str] = {}
+    for fleet in fleets:
+        there = _there(fleet)
+        staying = [run_id for run_id in there if run_id not in going]
+        if staying:
+            why |= dict.fromkeys(there, f"{fleet.fleet_id} has run {staying[0]} besides, which stays")
+    return tuple(replace(each, kept=each.kept or why.get(each.run_id, "")) for each in found)
+
+
+def emptied(fleets: Sequence[FleetRun], going: Collection[str]) -> tuple[FleetRun, ...]:
+    """Return the fleets that had runs, and have none once some are gone; ``going``: the ids of these."""
+    return tuple(
+        fleet for fleet in fleets if fleet.runs and not set(_there(fleet)) - set(going) and not is_written(fleet.folder)
+    )
+
+
+def _there(fleet: FleetRun) -> list[str]:
+    return [folder.name for folder in fleet.folders if folder.is_dir()]
+
+
 def remove(folder: Path) -> None:
-    """Delete a run: first from sight, by one rename, then from the disk. Raises ``StoreError`` where it is written."""
+    """Delete a run or the folder of a fleet: first from sight, by one rename, then from the disk.
+
+    Raises ``StoreError`` where it is being written.
+    """
     with explained(folder):
         descriptor = hold(folder)
         if descriptor is None:
@@ -86,10 +115,15 @@ def remove(folder: Path) -> None:
             gone = folder.with_name(f".{folder.name}{_GONE}")
             folder.rename(gone)
             sync(gone.parent)
-            for each in gone.parent.glob(f".{'[0-9A-Z]' * 26}{_GONE}"):  # those too that a killed removal left
+            for each in _gone_in(gone.parent):  # those too that a killed removal left
                 shutil.rmtree(each, ignore_errors=each != gone)
         finally:
             os.close(descriptor)
+
+
+def _gone_in(root: Path) -> list[Path]:
+    ulid = "[0-9A-Z]" * 26
+    return [each for prefix in ("", PREFIX) for each in root.glob(f".{prefix}{ulid}{_GONE}")]
 
 
 def _created_at(folder: Path) -> datetime | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import DataError
 from results.merged import apart
 from results.page_tables import page_tables
+from results.words import showable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +64,10 @@ class Published:
 
 
 def published(path: Path) -> Published:
-    """Read a report: an HTML page, its JSON download, or what ``--json`` printed. Raises ``DataError``."""
+    """Read a report: an HTML page, its JSON download, or what ``--json`` printed.
+
+    Raises ``DataError`` for what is none, and for one that has several rows of one id.
+    """
     hint = "give a report of this run: its page, its JSON download, or what `harness report --json` printed"
     try:
         text = path.read_text(encoding="utf-8")
@@ -79,6 +83,10 @@ def published(path: Path) -> Published:
     if lines is None:
         raise DataError(f"{path} holds no rows of a report", hint)
     variants = [str(line["variant_id"]) for line in lines]
+    twice = next((variant for variant, count in Counter(variants).items() if count > 1), None)
+    if twice is not None:
+        message = f"{path} has several rows with the id {showable(twice[:64])}"
+        raise DataError(message, "it was changed since it was made: make it anew with `harness report`")
     tables = page_tables(text) if inside or compressed else {}
     seen = {variants[row]: cells for row, cells in tables.items() if row < len(variants)}
     return Published(path.name, dict(zip(variants, lines, strict=True)), seen)

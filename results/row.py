@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from harness.vocabulary import Agreement, Artifact, Cell, Execution, Finding, NoiseReading, Outcome
     from results.certificate import Certificate
-    from results.driven import Camera, EndToEnd, Energy, Growth, LoadGenResult, Server, Soak
+    from results.driven import Camera, EndToEnd, Energy, Growth, LoadGenResult, Sensed, Server, Soak
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,7 @@ class Row:
     growth: Growth | None = None
     loadgen: tuple[LoadGenResult, ...] = ()
     energy: tuple[Energy, ...] = ()
+    sensors: tuple[Sensed, ...] = ()  # beside the launches that were timed
     agreement: Agreement | None = None
     execution: Execution | None = None
     artifact: Artifact | None = None

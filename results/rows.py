@@ -19,6 +19,7 @@ from results.scenarios.end_to_end import end_to_end
 from results.scenarios.energy import energy
 from results.scenarios.growth import growth
 from results.scenarios.loadgen import loadgen
+from results.scenarios.sensors import sensors
 from results.scenarios.server import server
 from results.scenarios.soak import soak
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.vocabulary import Agreement, Cell, Outcome, Record
-    from results.driven import Energy, Soak
+    from results.driven import Energy, Sensed, Soak
     from results.launches import Measured
     from results.row import Throughput
     from results.store import RunStore
@@ -88,6 +89,7 @@ def _draft(store: RunStore, group: Sequence[CellHistory], label: str) -> Row:
         growth=growth(remembered),
         loadgen=tuple(result for history in driven if _is(history, "mlperf") for result in loadgen(history.measured)),
         energy=_energy(store, timed.measured) if timed else (),
+        sensors=_sensors(store, watched.measured) if watched else (),
         agreement=_agreement(completed),
         execution=next((r.execution for r in reversed(completed) if r.execution is not None), None),
         artifact=next((r.artifact for r in reversed(records) if r.artifact is not None), None),
@@ -103,6 +105,10 @@ def _soak(store: RunStore, history: CellHistory) -> Soak:
 
 def _energy(store: RunStore, launches: Sequence[Measured]) -> tuple[Energy, ...]:
     return energy(launches, store.arrays, _at(store.manifest, "telemetry", "absent"))
+
+
+def _sensors(store: RunStore, launches: Sequence[Measured]) -> tuple[Sensed, ...]:
+    return sensors(launches, store.arrays, _at(store.manifest, "telemetry", "absent"))
 
 
 def _by_streams(rate: Throughput) -> tuple[int, float]:

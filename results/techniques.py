@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from harness.statistics import CONFIDENCE
 from harness.vocabulary import Precision
@@ -80,10 +79,12 @@ def effects(rows: Sequence[Row], known: Mapping[tuple[str, str], Setting]) -> tu
     technique. Left out are pairs of which nothing was measured on both sides, and those of which one ran elsewhere or
     at another precision than asked and the other did not: a row that did not run at INT8 tells no effect of INT8.
     """
-    plain: dict[tuple[object, ...], list[Row]] = defaultdict(list)
+    plain: dict[tuple[object, ...], Row] = {}
     for row in rows:
         if row.cell.configuration == DEFAULT:
-            plain[_place(row.cell, row.cell.precision)].append(row)
+            place = _place(row.cell, row.cell.precision)
+            plain.setdefault(place, row)
+            plain.setdefault((*place, row.cell.threads), row)
     found = []
     for row in rows:
         cell = row.cell
@@ -105,12 +106,12 @@ def effects(rows: Sequence[Row], known: Mapping[tuple[str, str], Setting]) -> tu
 
 
 def _base(
-    cell: Cell, precision: Precision, plain: Mapping[tuple[object, ...], Sequence[Row]], *, any_threads: bool
+    cell: Cell, precision: Precision, plain: Mapping[tuple[object, ...], Row], *, any_threads: bool
 ) -> Row | None:
     """Return the row to compare with: of the same threads where there is one."""
-    alike = plain.get(_place(cell, precision), ())
-    same = [row for row in alike if row.cell.threads == cell.threads]
-    return next(iter(same or (alike if any_threads else ())), None)
+    place = _place(cell, precision)
+    same = plain.get((*place, cell.threads))
+    return plain.get(place) if same is None and any_threads else same
 
 
 def _astray(row: Row) -> frozenset[str]:
@@ -162,7 +163,7 @@ def difference(base: Sequence[float], other: Sequence[float], confidence: float 
         return Interval(estimate, estimate, estimate, launches)
     # Of shares, whose squares do not vanish however small the variances are.
     degrees = 1 / float(((parts / total) ** 2 / (np.array([len(first), len(second)]) - 1)).sum())
-    reach = float(stats.t.ppf((1 + confidence) / 2, degrees)) * math.sqrt(total)
+    reach = float(special.stdtrit(degrees, (1 + confidence) / 2)) * math.sqrt(total)
     return Interval(estimate, estimate - reach, estimate + reach, launches)
 
 

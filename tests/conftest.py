@@ -45,6 +45,14 @@ def _usual_floats():
         ctypes.CDLL("libm.so.6").fesetenv(ctypes.c_void_p(-1))  # FE_DFL_ENV of glibc and musl
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_lock(tmp_path_factory):
+    """Let launches of tests wait for each other alone, not for what else is measured on this machine."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("HARNESS_MACHINE_LOCK", str(tmp_path_factory.mktemp("lock") / "machine.lock"))
+        yield
+
+
 @pytest.fixture(scope="session")
 def factory():
     """The maker of synthetic runs."""

@@ -21,8 +21,10 @@ from harness import prepare as preparing
 from harness import survey as surveying
 from harness.artifacts import Exporters, Workshop, in_child
 from harness.cache import Cache, default_root
+from harness.cli.console import explain
 from harness.errors import HarnessError, PlanError
 from harness.host import fingerprint, hardware, short_id
+from harness.machine_lock import Turns, lock_file
 from harness.places import unplaced
 from harness.plan import Capability, WorkloadFacts
 from harness.policy import PlannedOrder
@@ -37,6 +39,7 @@ from results.store import RunStore
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from harness.budget import Budget
     from harness.ports import LaunchPolicy
     from harness.survey import Survey
     from harness.vocabulary import Cell
@@ -310,8 +313,10 @@ def prepared(campaign: Campaign, cells: Sequence[Cell], told: Callable[[str], No
     return benches
 
 
-def setting(campaign: Campaign, store: RunStore, benches: Mapping[str, Any]) -> runner.Setting:
-    """Return what holds for every launch of the run."""
+def setting(
+    campaign: Campaign, store: RunStore, benches: Mapping[str, Any], noted: Callable[[str], None] = explain
+) -> runner.Setting:
+    """Return what holds for every launch of the run; ``noted`` takes what the user is to know of them, once."""
     host = store.manifest["host"]
     places = {
         planned.cell.variant_id: campaign.survey.models[planned.cell.workload].task_place
@@ -327,6 +332,7 @@ def setting(campaign: Campaign, store: RunStore, benches: Mapping[str, Any]) -> 
         warm=campaign.suite.cache == "warm",
         interpreters=surveying.interpreters(campaign.suite, campaign.base),
         task_places=places,
+        machine=Turns(lock_file(os.environ), f"a launch of run {store.run_id}", noted),
     )
 
 
@@ -334,14 +340,22 @@ def order_of(campaign: Campaign, store: RunStore) -> LaunchPolicy:
     """Return the policy for what is left of a run: a launch that began and never ended is tried once more."""
     lost = unfinished(store)
     retries = PRESETS[campaign.suite.preset].retries
-    suite = campaign.suite
-    if suite.budget is None or suite.budget_s is None:
+    budget = budget_of(campaign.suite)
+    if budget is None:
         return PlannedOrder(campaign.plan, noise_retries=retries, unfinished=lost)
-    # Imported here: it brings scipy, and most runs have no budget.
-    from harness.budget import Budget, BudgetedOrder
+    from harness.budget import BudgetedOrder
 
-    budget = Budget(suite.budget, suite.budget_s, durations.most_launches(suite))
     return BudgetedOrder(campaign.plan, budget, noise_retries=retries, unfinished=lost)
+
+
+def budget_of(suite: Suite) -> Budget | None:
+    """Return the time that a run has for its launches; ``None`` where it has as much as they take."""
+    if suite.budget is None or suite.budget_s is None:
+        return None
+    # Imported here: it brings scipy, and most runs have no budget.
+    from harness.budget import Budget
+
+    return Budget(suite.budget, suite.budget_s, durations.most_launches(suite))
 
 
 def unfinished(store: RunStore) -> Counter[tuple[str, int]]:

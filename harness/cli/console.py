@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.segment import Segment
+
+from results.words import showable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import ConsoleOptions, RenderableType
+
+
+class Terminal(Console):
+    """A console on which text from outside can be read, and does nothing: Rich lets escape sequences through."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Yield what is shown, with every character that has no honest visible form as its code point."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(showable(segment.text), segment.style)
+
 
 # Without emoji codes: `records.jsonl:100:` is a line of a file.
-out = Console(soft_wrap=True, emoji=False)
-errors = Console(stderr=True, soft_wrap=True, emoji=False)
+out = Terminal(soft_wrap=True, emoji=False)
+errors = Terminal(stderr=True, soft_wrap=True, emoji=False)
 
 
 def say(text: str) -> None:

@@ -229,7 +229,7 @@ def _interpreters(given: Sequence[str]) -> dict[str, str]:
 @contextlib.contextmanager
 def _own(state: Path) -> Iterator[None]:
     """Hold a state folder, so that no other worker writes to it. Raises ``HarnessError`` where one does."""
-    state.mkdir(parents=True, exist_ok=True)
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)  # the client's models and images come there
     with (state / "worker.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -54,9 +54,6 @@ class FleetCampaign:
 
 def check_possible(suite: Suite) -> None:
     """Raise ``PlanError`` for what a suite says and a fleet does not do."""
-    if suite.budget is not None:
-        hint = "leave `budget` out, or run the suite on each machine by itself"
-        raise PlanError("a budget is not spent on a fleet: each host would have to know what the others found", hint)
     engines = registry.registered(registry.ENGINES_GROUP)
     for name in suite.interpreters:
         if name in engines:
@@ -101,6 +98,7 @@ def _plan(suite: Suite, base: Path, survey: Survey, kind: Kind) -> Plan:
         campaigns.workload_facts(suite, survey.models),
         campaigns.capabilities(kind.engines, survey.registered),
         Exporters(interpreters=surveying.interpreters(suite, base), bound_here=False).route,
+        machines=len(kind.machines),
     )
 
 

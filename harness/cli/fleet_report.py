@@ -6,8 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from harness.cli.console import say
-from harness.errors import StoreError
-from results.fleets import BACK, DIFFERING, INTERRUPTED, LOST, MOVED, NOTED, RESUMED, UNMEASURED, FleetRun, is_fleet
+from results.fleets import BACK, DIFFERING, INTERRUPTED, LOST, MOVED, NOTED, RESUMED, UNMEASURED, FleetRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,19 +19,6 @@ PAGE = "report.html"
 _TOLD = frozenset({LOST, MOVED, UNMEASURED, NOTED, BACK, DIFFERING, INTERRUPTED, RESUMED})
 _MOST_NOTES = 40
 """Happenings that have a line of their own; ``fleet.json`` has all."""
-
-
-def named(names: Iterable[str] | None, runs: Path) -> tuple[FleetRun, ...]:
-    """Return the fleets among the names of runs. Raises ``StoreError`` for one that is not there."""
-    return tuple(FleetRun.open(name, runs) for name in names or () if is_fleet(name))
-
-
-def folders(found: FleetRun) -> tuple[Path, ...]:
-    """Return the folders of its runs. Raises ``StoreError`` where it has none."""
-    if not found.runs:
-        hint = "it was ended before its first run was begun: run the suite anew"
-        raise StoreError(f"{found.fleet_id} has no runs", hint)
-    return found.folders
 
 
 def told(together: Merged, fleets: Iterable[FleetRun]) -> Merged:
@@ -59,7 +45,7 @@ def merged_of(found: FleetRun) -> Merged:
     from results.merged import merged
     from results.sources import load
 
-    return told(merged(load(folders(found))), [found])
+    return told(merged(load(found.stored())), [found])
 
 
 def show(found: FleetRun, together: Merged, page: Path) -> None:

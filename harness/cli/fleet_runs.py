@@ -105,7 +105,8 @@ class Making:
             loads={},
             limits={planned.cell.cell_id: durations.limits(planned, suite) for planned in plan.cells},
         )
-        return Errand(host, store, plan, portables, terms, PRESETS[suite.preset].retries)
+        retries, budget = PRESETS[suite.preset].retries, campaigns.budget_of(suite)
+        return Errand(host, store, plan, portables, terms, retries, budget=budget)
 
 
 def _fingerprint(machine: Machine, base: Path) -> dict[str, Any]:

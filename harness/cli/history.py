@@ -127,7 +127,9 @@ def ack(
     at: Annotated[
         str,
         typer.Option(
-            "--at", metavar="RUN|DATE", help="The first run of the new level, the beginning of its id, or its date."
+            "--at",
+            metavar="RUN|DATE",
+            help="The first run of the new level, the beginning of its id, its fleet, or its date.",
         ),
     ],
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why it is as it should be.")] = "",
@@ -152,9 +154,10 @@ def ack(
     found = _found(asked, runs, index, held)
     if not found:
         raise _none_such(asked, runs, index)
-    taken = [(one, shift) for one in found if (shift := _at(one, at)) is not None]
+    run_ids = _run_ids(at, runs)
+    taken = [(one, shift) for one in found if (shift := _at(one, at, run_ids)) is not None]
     if not taken:
-        raise _no_change(found, at)
+        raise _no_change(found, at, run_ids)
     today = datetime.now(UTC).date().isoformat()
     further = [
         acknowledgements.Acknowledgement(
@@ -228,13 +231,21 @@ def _none_such(asked: Asked, runs: Path, index: str) -> HarnessError:
     return HarnessError(f"{meant[0].label} has no history of {wanted}", f"there is {there}")
 
 
-def _at(one: History, at: str) -> Shift | None:
+def _run_ids(at: str, runs: Path) -> tuple[str, ...]:
+    """Return the beginnings of the ids of runs that ``--at`` may mean: of a fleet's name those of its runs."""
+    from results.fleets import FleetRun, is_fleet
+
+    fleet = FleetRun.find(at, runs) if is_fleet(at) else None
+    return (at,) if fleet is None else tuple(part.run_id for part in fleet.runs)
+
+
+def _at(one: History, at: str, run_ids: tuple[str, ...]) -> Shift | None:
     """Return the change that a run or a date means: the one that begins there, else the nearest within 3 runs.
 
-    Raises ``HarnessError`` where ``at`` begins the ids of several runs.
+    ``run_ids``: of what ids one has to begin with. Raises ``HarnessError`` where ``at`` begins the ids of several runs.
     """
-    meant = [index for index, spot in enumerate(one.spots) if spot.run_id.startswith(at)]
-    if len(meant) > 1:
+    meant = [index for index, spot in enumerate(one.spots) if spot.run_id.startswith(run_ids)]
+    if len(meant) > 1 and run_ids == (at,):
         raise HarnessError(f"{at!r} begins the ids of {len(meant)} runs of {one.label}", "give more of the id")
     target = meant[0] if meant else None
     date = _date(at)
@@ -260,9 +271,9 @@ def _made(spot: Spot) -> datetime:
     return _date(spot.created_at) or datetime.min.replace(tzinfo=UTC)
 
 
-def _no_change(found: list[History], at: str) -> HarnessError:
+def _no_change(found: list[History], at: str, run_ids: tuple[str, ...]) -> HarnessError:
     there = [f"{shift.created_at[:10]} ({shift.run_id})" for one in found for shift in one.shifts]
-    known = any(spot.run_id.startswith(at) for one in found for spot in one.spots)
+    known = any(spot.run_id.startswith(run_ids) for one in found for spot in one.spots)
     message = f"{found[0].label} has no change at {at!r}"
     if not known and _date(at) is None:
         message = f"{at!r} is no run of {found[0].label}, and no date"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from harness.cli.console import errors
+from harness.cli.console import errors, explain
 from harness.vocabulary import Completed, Failed, Skipped, State
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ class Reporter(Protocol):
     def __exit__(self, *_: object) -> None: ...
     def told(self, word: str) -> None:
         """Say what is being prepared."""
+
+    def noted(self, word: str) -> None:
+        """Say what the user is to know however quiet the command is: that it waits, and for whom."""
 
     def began(self, launches: int) -> None:
         """Say how many launches there will be."""
@@ -42,13 +45,17 @@ def reporter(*, quiet: bool) -> Reporter:
 
 
 class Silent:
-    """Says nothing."""
+    """Says nothing of how far the run is."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None: ...
     def told(self, word: str) -> None: ...
+
+    def noted(self, word: str) -> None:
+        explain(word)
+
     def began(self, launches: int) -> None: ...
     def started(self, cell: Cell, launch: Launch, expected_s: float, left_s: float) -> None: ...
     def finished(self, record: Record) -> None: ...

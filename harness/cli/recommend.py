@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from harness.cli import campaign as campaigns
-from harness.cli.arguments import RunNames, Runs
+from harness.cli import fleet_report
+from harness.cli.arguments import RunNames, Runs, meant
 from harness.cli.console import as_json, document, explain
 from harness.cli.demand_options import (
     Asked,
@@ -59,10 +59,11 @@ def recommend(
     # Imported here: they bring SciPy, and neither `harness --help` nor a wrong option should wait for it.
     from results.merged import load as load_runs
     from results.merged import merged
-    from results.named import NoRun, folder_of
+    from results.named import NoRun
 
     try:
-        together = merged(load_runs([folder_of(name, runs, Path()) for name in run_names or ["latest"]]))
+        named = meant(run_names or ["latest"], runs)
+        together = fleet_report.told(merged(load_runs(named.folders)), named.fleets)
     except NoRun as error:
         explain(error.message, error.hint)
         return ExitCode.NOTHING

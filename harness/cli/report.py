@@ -12,7 +12,7 @@ import typer
 from harness.cli import campaign as campaigns
 from harness.cli import fleet_report
 from harness.cli import report_formats as formats
-from harness.cli.arguments import RunNames, Runs
+from harness.cli.arguments import RunNames, Runs, meant
 from harness.cli.console import as_json, document, explain, say
 from harness.cli.demand_options import (
     Asked,
@@ -24,14 +24,14 @@ from harness.cli.demand_options import (
     Workload,
     asked,
 )
-from harness.errors import HarnessError, StoreError
-from results.fleets import FleetRun, is_fleet
+from harness.errors import HarnessError
 from results.store import RunStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from reports.model import View
+    from results.fleets import FleetRun
     from results.merged import Merged
     from results.procurement.offers import Recommendation
     from results.row import Row
@@ -80,16 +80,16 @@ def report(
         raise HarnessError(f"--json prints, and takes no {asked_too}", hint)
     # Imported here: they bring matplotlib, pandas and SciPy, and `harness --help` should not wait for them.
     from results.merged import merged
+    from results.named import any_folder_of
     from results.sources import load as load_runs
 
-    names = run_names or ["latest"]
-    fleets = fleet_report.named(names, runs)
-    sources = load_runs(_folders(names, runs))
+    found = meant(run_names or ["latest"], runs, any_folder_of)
+    sources = load_runs(found.folders)
     if form == HTML and output is not None and _is_folder(output):
-        _write_site(sources, wanted, Path(output))
+        _write_site(sources, found.fleets, wanted, Path(output))
         return
     _check_one_suite(sources)
-    together = fleet_report.told(merged(sources), fleets)
+    together = fleet_report.told(merged(sources), found.fleets)
     if json:
         as_json(_data(together, wanted))
         return
@@ -102,7 +102,7 @@ def report(
         else:
             say("\n".join(map(str, made)))
         return
-    whole = fleets[0].folder if len(fleets) == len(names) == 1 else None
+    whole = found.fleet.folder if found.fleet is not None else None
     if output is None and whole is None and len(sources) > 1:
         hint = "-o PAGE.html puts them together on one page, -o DIR/ makes a site"
         raise HarnessError(f"the page of {len(sources)} runs needs a place", hint)
@@ -119,29 +119,6 @@ def write_report(store: RunStore, derived: Sequence[Row], page: Path) -> Path:
     from results.sources import source_of
 
     return write_page(merged([source_of(store, derived)]), page)
-
-
-def _folders(names: Sequence[str], runs: Path) -> list[Path]:
-    """Return the folders of runs by whatever names them: of a fleet all of its runs."""
-    found: list[Path] = []
-    for name in names:
-        found += fleet_report.folders(FleetRun.open(name, runs)) if is_fleet(name) else (_folder(name, runs),)
-    return found
-
-
-def _folder(name: str, runs: Path) -> Path:
-    """Return the folder of a run by whatever names it; the latest may be one that interleaved two sides."""
-    from results.named import NoRun, folder_of  # as above
-
-    try:
-        return RunStore.open(name, runs).folder
-    except StoreError as error:
-        try:
-            return folder_of(name, runs, Path())
-        except NoRun:
-            raise
-        except StoreError:
-            raise error from None
 
 
 def _is_folder(output: str) -> bool:
@@ -250,13 +227,13 @@ class _Suite:
     answers: tuple[Recommendation, ...] | None
 
 
-def _write_site(sources: Sequence[Source], wanted: Asked | None, folder: Path) -> None:
+def _write_site(sources: Sequence[Source], fleets: Sequence[FleetRun], wanted: Asked | None, folder: Path) -> None:
     """Write a page for each suite and the index last; what an earlier site left there stays, and is named."""
     from reports import site
 
     pages = [
         site.Page(suite, _view(each.together, each.answers, folder), each.together)
-        for suite, each in _suites(sources, wanted).items()
+        for suite, each in _suites(sources, fleets, wanted).items()
     ]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -274,12 +251,15 @@ def _write_site(sources: Sequence[Source], wanted: Asked | None, folder: Path) -
     say(str(folder / site.INDEX))
 
 
-def _suites(sources: Sequence[Source], wanted: Asked | None) -> Mapping[str, _Suite]:
+def _suites(sources: Sequence[Source], fleets: Sequence[FleetRun], wanted: Asked | None) -> Mapping[str, _Suite]:
     """Return the runs by suite. Raises ``HarnessError`` for a workload asked for that no suite has."""
     from results.merged import merged
 
     by_suite = {
-        suite: merged([source for source in sources if source.suite == suite])
+        suite: fleet_report.told(
+            merged([source for source in sources if source.suite == suite]),
+            [fleet for fleet in fleets if fleet.suite == suite],
+        )
         for suite in sorted({source.suite for source in sources})
     }
     name = wanted.demand.workload if wanted else None

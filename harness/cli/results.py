@@ -5,31 +5,28 @@ from __future__ import annotations
 import csv as comma_separated
 import io
 import math
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.cells import cell_len
-from rich.text import Text
 
 from harness import codec
 from harness.cli import campaign as campaigns
-from harness.cli import results_kept, results_push
+from harness.cli import results_kept, results_push, results_show
 from harness.cli.arguments import Runs
-from harness.cli.console import as_json, document, errors, out, say
+from harness.cli.console import as_json, document, errors, explain, say
 from harness.cli.exit_codes import ExitCode
 from harness.errors import HarnessError
 from results.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from results.fleets import FleetRun
     from results.index.asking import IndexedRun
     from results.index.building import Updated
     from results.index.querying import Answer, Value
-    from results.named import Named
-    from results.snapshot import CellState
 
 app = typer.Typer(help="List, show, ask, carry and tidy up the runs that are kept.", no_args_is_help=True)
 app.command("bundle")(results_kept.bundle)
@@ -90,6 +87,9 @@ def ls(
         str, typer.Option("--hardware", metavar="ID", help="Only this hardware: the beginning of its id.")
     ] = "",
     tag: Annotated[str, typer.Option("--tag", metavar="PATTERN", help="Only runs that are tagged so.")] = "",
+    fleet: Annotated[
+        str, typer.Option("--fleet", metavar="ID", help="Only runs of this fleet: its id, or the beginning of it.")
+    ] = "",
     runs: Runs = campaigns.RUNS,
     json: _Json = False,
 ) -> int:
@@ -98,19 +98,51 @@ def ls(
     Exit codes: 0 ok, 4 usage, 5 there is no such run.
     """
     done = indexed(runs)
+    from results.fleets import FleetRun
     from results.index import asking
     from results.index.database import reading
 
+    of = _fleets([FleetRun.open(fleet, runs)] if fleet else _readable_fleets(runs))
     with reading(done.place) as session:
         found = asking.runs(session, asking.Wanted(suite, engine, hardware, tag))
+    found = [run for run in found if run.run_id in of] if fleet else found
     states = {run.run_id: _state(run, runs / run.run_id) for run in found}
     if json:
-        as_json([{**codec.encode(run), "state": states[run.run_id]} for run in found])
+        blank = {"fleet": "", "host": ""}
+        as_json([{**codec.encode(run), "state": states[run.run_id], **of.get(run.run_id, blank)} for run in found])
     elif found:
         _show_runs(found, states)
+        _show_fleets(found, of)
     else:
         say(f"no such run among {done.runs} in {runs}")
     return ExitCode.OK if found else ExitCode.NOTHING
+
+
+def _readable_fleets(runs: Path) -> list[FleetRun]:
+    from results.fleets import FleetRun, fleets_in
+
+    found = []
+    for folder in fleets_in(runs):
+        try:
+            found.append(FleetRun.open(str(folder), runs))
+        except HarnessError as error:  # its runs are listed nevertheless
+            explain(error.message, error.hint)
+    return found
+
+
+def _fleets(found: Iterable[FleetRun]) -> dict[str, dict[str, str]]:
+    """Return, by run, the fleet that it is of, and its host there."""
+    return {part.run_id: {"fleet": each.fleet_id, "host": part.host} for each in found for part in each.runs}
+
+
+def _show_fleets(found: Sequence[IndexedRun], of: Mapping[str, Mapping[str, str]]) -> None:
+    """Print which of the runs a fleet made together."""
+    together: dict[str, list[str]] = {}
+    for run in found:
+        if run.run_id in of:
+            together.setdefault(of[run.run_id]["fleet"], []).append(f"{run.run_id} ({of[run.run_id]['host']})")
+    for fleet_id, named in together.items():
+        say(f"{fleet_id}: {', '.join(named)}")
 
 
 def _state(run: IndexedRun, folder: Path) -> str:
@@ -151,56 +183,7 @@ def _counted(statuses: dict[str, int] | Any) -> str:
     return ", ".join(f"{count} {status}" for status, count in statuses.items())
 
 
-@app.command("show")
-def show(run_name: AnyRun = "latest", *, runs: Runs = campaigns.RUNS, json: _Json = False) -> None:
-    """Show RUN in small: each cell with its figures and findings, what failed and why, what is damaged."""
-    from results.formats.figures import figures, named
-    from results.named import find
-    from results.store import RunStore
-
-    found = find(run_name, runs, Path())
-    damage = RunStore.open(found.folder).damage if found.folder else ()
-    if json:
-        as_json({**codec.encode(found.snapshot), "damage": list(damage)})
-        return
-    _show_head(found)
-    by_cell: dict[str, list[str]] = {}
-    for figure in figures(found.snapshot):
-        by_cell.setdefault(figure.cell.cell_id, []).append(_figure(figure))
-    for each in named(found.snapshot):
-        _show_cell(each.name, each.cell, by_cell.get(each.cell.cell_id, []))
-    for note in (*found.snapshot.notes, found.snapshot.drift):
-        if note:
-            say(f"note: {_line(note)}")
-    for sentence in results_kept.shortened(damage):
-        say(f"damaged: {_line(sentence)}")
-
-
-def _show_head(found: Named) -> None:
-    small = found.snapshot
-    say(f"{small.run_id}  {small.created_at[:16].replace('T', ' ')} UTC  suite {_shown(small.suite)}, {small.preset}")
-    tags = f"  tags: {', '.join(small.tags)}" if small.tags else ""
-    say(f"hardware {small.hw_id}  environment {small.env_id}  harness {small.harness_version}{tags}")
-    counts = Counter(cell.status for cell in small.cells)
-    say(f"{counted(len(small.cells), 'cell')}: {_counted(dict(counts))}")
-
-
-def _show_cell(name: str, cell: CellState, figures: Iterable[str]) -> None:
-    status = "" if cell.status == "completed" else f"  {cell.status}{f': {_line(cell.why)}' if cell.why else ''}"
-    out.print(Text(f"{name}{status}", style="bold red" if cell.status == "failed" else "bold"))
-    for line in figures:
-        say(f"  {line}")
-    if cell.findings:
-        say(f"  findings: {', '.join(cell.findings)}")
-
-
-def _figure(figure: Any) -> str:
-    from results.formats.amounts import bounded
-
-    launches = f", {counted(len(figure.reading.values), 'launch', 'launches')}" if figure.reading.launches else ""
-    noisy = f", {len(figure.reading.noisy)} of them noisy" if figure.reading.noisy else ""
-    what = f"{figure.quantity.title}{f' ({figure.reading.name})' if figure.reading.name else ''}"
-    return f"{what}: {bounded(figure.interval, figure.quantity.unit)}{launches}{noisy}"
+app.command("show")(results_show.show)
 
 
 @app.command("query")

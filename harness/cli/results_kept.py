@@ -5,22 +5,24 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness import codec
 from harness.cli import campaign as campaigns
-from harness.cli.arguments import RunName, Runs
+from harness.cli.arguments import RunOrFleet, Runs, meant
 from harness.cli.console import as_json, explain, say
 from harness.cli.exit_codes import ExitCode
 from harness.errors import HarnessError
 from results.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from results.fleets import FleetRun
     from results.pruning import Candidate
+    from results.store import RunStore
 
 _AGE = re.compile(r"(\d{1,5})\s*([hdw])")
 _SHOWN = 5  # sentences of what is damaged in one run
@@ -28,10 +30,13 @@ _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=
 
 
 def bundle(
-    run_name: RunName,
+    run_name: RunOrFleet,
     *,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="The file to make, by default ID.run.zip.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="The file to make, by default ID.run.zip; of a fleet the folder."
+        ),
     ] = None,
     runs: Runs = campaigns.RUNS,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -39,21 +44,39 @@ def bundle(
     """Make one file of RUN, for another machine: `harness results import` takes it in, each part checked by hash.
 
     It holds what was measured, and no folder of this machine. How to resume, tags and reports stay here.
+
+    Of a fleet each run is a file.
     """
     from results import bundle as bundles
-    from results.named import folder_of
     from results.store import RunStore
 
-    store = RunStore.open(folder_of(run_name, runs, Path()))
-    path = output or Path(f"{store.run_id}{bundles.SUFFIX}")
-    members = bundles.write(store, path)
-    size = path.stat().st_size
+    named = meant([run_name], runs)
+    stores = [RunStore.open(folder) for folder in named.folders]
+    folder = Path()
+    if named.fleet is not None and output is not None:
+        folder, output = output, None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HarnessError(f"{folder} cannot be made: {error.strerror}", "-o of a fleet is a folder") from error
+    done = []
+    for store in stores:
+        path = output or folder / f"{store.run_id}{bundles.SUFFIX}"
+        done.append(_bundled(store, path, files=len(bundles.write(store, path))))
+        if not json:
+            _show_bundle(done[-1])
     if json:
-        damage = list(store.damage)
-        as_json({"bundle": str(path), "run_id": store.run_id, "bytes": size, "files": len(members), "damage": damage})
-        return
-    say(f"{path}: run {store.run_id}, {len(members)} files, {size / 1e6:.1f} MB")
-    for sentence in shortened(store.damage):
+        as_json(done[0] if named.fleet is None else {"fleet_id": named.fleet.fleet_id, "bundles": done})
+
+
+def _bundled(store: RunStore, path: Path, *, files: int) -> dict[str, Any]:
+    size = path.stat().st_size
+    return {"bundle": str(path), "run_id": store.run_id, "bytes": size, "files": files, "damage": list(store.damage)}
+
+
+def _show_bundle(made: Mapping[str, Any]) -> None:
+    say(f"{made['bundle']}: run {made['run_id']}, {made['files']} files, {made['bytes'] / 1e6:.1f} MB")
+    for sentence in shortened(made["damage"]):
         say(f"damaged, here as there: {sentence}")
 
 
@@ -111,10 +134,13 @@ def prune(
 ) -> None:
     """Remove old runs, whole. Those that are tagged, that a baseline is of, or that are being written stay.
 
+    The runs of a fleet go together, and its own folder with them.
+
     Without --yes nothing is removed.
     """
     from results.baselines import baselines_in
-    from results.pruning import Limits, candidates, remove
+    from results.fleets import FleetRun, fleets_in
+    from results.pruning import Limits, candidates, emptied, kept_together, remove
 
     if older is None and keep is None:
         raise HarnessError("say which runs are old", "--older 90d, --keep 20, or both")
@@ -122,16 +148,21 @@ def prune(
         raise HarnessError(f"there is no folder {runs}", "name the folder with --runs")
     leaned_on = {found.run_id: f"the baseline {path} is of it" for path, found in baselines_in(baselines)}
     limits = Limits(_age(older) if older is not None else None, keep)
-    found = candidates(runs, limits, datetime.now(UTC), leaned_on)
+    fleets = [FleetRun.open(str(folder), runs) for folder in fleets_in(runs)]
+    found = kept_together(candidates(runs, limits, datetime.now(UTC), leaned_on), fleets)
     going = [each for each in found if not each.kept]
+    empty = emptied(fleets, {each.run_id for each in going})
     removing = yes and not dry_run
     if removing:
         for each in going:
             remove(each.folder)
+        for fleet in empty:
+            remove(fleet.folder)
     if json:
-        as_json({"removed" if removing else "would_remove": _facts(going), "kept": _facts(found, kept=True)})
+        facts = {"removed" if removing else "would_remove": _facts(going), "kept": _facts(found, kept=True)}
+        as_json({**facts, "fleets": [fleet.fleet_id for fleet in empty]})
     else:
-        _show(found, going, removing=removing)
+        _show(found, going, empty, removing=removing)
     if going and not (yes or dry_run):
         raise HarnessError(f"nothing was removed: {counted(len(going), 'run')} would go", "repeat with --yes")
 
@@ -162,10 +193,12 @@ def _facts(found: Sequence[Candidate], *, kept: bool = False) -> list[dict[str, 
     ]
 
 
-def _show(found: Sequence[Candidate], going: Sequence[Candidate], *, removing: bool) -> None:
+def _show(found: Sequence[Candidate], going: Sequence[Candidate], empty: Sequence[FleetRun], *, removing: bool) -> None:
     for each in found:
         made = each.created_at[:16].replace("T", " ") or "?"
         word = f"stays: {each.kept}" if each.kept else "removed" if removing else "would go"
         say(f"{each.run_id}  {made}  {each.size_bytes / 1e6:8.1f} MB  {word}")
+    for fleet in empty:
+        say(f"{fleet.fleet_id}  {'removed' if removing else 'would go'}: its runs are gone")
     size = sum(each.size_bytes for each in going) / 1e6
     say(f"{'removed' if removing else 'to remove:'} {counted(len(going), 'run')}, {size:.1f} MB")

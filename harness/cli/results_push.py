@@ -10,7 +10,7 @@ import typer
 
 from harness import codec
 from harness.cli import campaign as campaigns
-from harness.cli.arguments import Runs
+from harness.cli.arguments import Runs, meant
 from harness.cli.console import as_json, explain, say
 from harness.cli.exit_codes import ExitCode
 from harness.errors import HarnessError
@@ -35,7 +35,10 @@ def push(
     ],
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RUN]...", help="Runs: their ids, the beginnings of them, tags, git refs, or latest."),
+        typer.Argument(
+            metavar="[RUN]...",
+            help="Runs: their ids, the beginnings of them, those of fleets, tags, git refs, or latest.",
+        ),
     ] = None,
     *,
     every: Annotated[bool, typer.Option("--all", help="Every run of the folder.")] = False,
@@ -74,7 +77,6 @@ def push(
 def _folders(names: Sequence[str], runs: Path, *, every: bool) -> list[Path]:
     """Return the folders of the runs that are meant, each once. Raises ``HarnessError``."""
     from results.index.postgres import is_address
-    from results.named import folder_of
     from results.store import runs_in
 
     if any(is_address(name) for name in names):  # not to be repeated: a password may be in it
@@ -85,7 +87,7 @@ def _folders(names: Sequence[str], runs: Path, *, every: bool) -> list[Path]:
         raise HarnessError(f"there is no folder {runs}", "name the folder with --runs")
     if every:
         return list(runs_in(runs))
-    return list(dict.fromkeys(folder_of(name, runs, Path()).absolute() for name in names))
+    return list(dict.fromkeys(folder.absolute() for folder in meant(names, runs).folders))
 
 
 def _pushed(target: Database, folders: Sequence[Path]) -> Iterator[Pushed]:

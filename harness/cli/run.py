@@ -15,7 +15,7 @@ import typer
 from harness import durations, runner, suite
 from harness import plan as planning
 from harness.cli import campaign as campaigns
-from harness.cli.arguments import CellName, Only, Preset, RunName, Runs, Set, overrides
+from harness.cli.arguments import CellName, Only, Preset, RunName, Runs, Set, one_run, overrides
 from harness.cli.console import as_json, errors, say
 from harness.cli.exit_codes import ExitCode, worst
 from harness.cli.progress import Pace, Reporter, ending, reporter
@@ -136,7 +136,7 @@ def measure(campaign: Campaign, store: RunStore, progress: Reporter, policy: Loo
         # A run that is done prepares nothing; any other prepares every cell, since a retry may come to each.
         cells = campaigns.runnable(campaign.plan) if order.next(store.records()) is not None else []
         benches = campaigns.prepared(campaign, cells, progress.told)
-        launched = runner.run(order, store, campaigns.setting(campaign, store, benches))
+        launched = runner.run(order, store, campaigns.setting(campaign, store, benches, progress.noted))
         # A gate makes its plan longer or shorter on the way.
         follow(launched, lambda: policy.plan if policy else campaign.plan, store, progress, campaign.suite.budget_s)
     except KeyboardInterrupt:
@@ -225,7 +225,7 @@ def rerun(
 ) -> int:
     """Repeat one cell of a run in the foreground, showing all that its process prints, and store the result."""
     with campaigns.opened_workshop(campaigns.EXPORT_TIMEOUT_S) as workshop, campaigns.termination_as_interrupt():
-        store = RunStore.open(run_name, runs)
+        store = one_run(run_name, runs)
         cell = one_cell(store, cell_name)
         with store:
             store.acquire()

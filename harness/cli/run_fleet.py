@@ -20,6 +20,7 @@ from harness.cli.fleet_runs import Absent, Making, measure_overheads, reopened
 from harness.cli.run import command_line, exit_code, read
 from harness.errors import HarnessError
 from harness.fleet import config, machines
+from harness.fleet.contract import UnreachableError
 from harness.fleet.dispatch import Crew, Dispatch
 from harness.fleet.events import Lost, Moved, Noted, Unmeasured
 from harness.suite import Suite
@@ -212,16 +213,17 @@ def _measured(run: _Run, progress: Silent, words: _Words) -> _Outcome:
                 hosts, kinds, campaign.packing, making.further, lambda host, word: progress.told(f"{host}: {word}")
             )
             words.dispatch = dispatch = Dispatch(crew, run.errands, found.blamed())
-            left = [step for each in run.errands for step in each.order.left(each.store.records())]
-            progress.began(len(left), lambda: max((dispatch.left_s(host) for host in hosts), default=0.0))
+            certain = sum(len(errand.certain()) for errand in run.errands)
+            progress.began(certain, lambda: max((dispatch.left_s(host) for host in hosts), default=0.0))
             with closing(dispatch.run()) as events:
                 for event in events:
                     _keep(found, event)
                     progress.heard(event)
                     outcome.unmeasured |= isinstance(event, Unmeasured)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, UnreachableError) as end:
         outcome.interrupted = True
-        found.happened(INTERRUPTED, "the run was interrupted")
+        why = f": {end.message}" if isinstance(end, UnreachableError) else ""
+        found.happened(INTERRUPTED, f"the run was interrupted{why}")
     finally:
         words.dispatch = None
     return outcome

@@ -82,6 +82,8 @@ def show_rows(derived: Sequence[Row]) -> tuple[Field, ...]:
     for group in groups:
         mine = list(group.rows.values())
         if not any(map(_measured, mine)):
+            if not any(row.timed for row in mine):
+                say(f"{group.workload}: nothing was measured; why stands below")
             _show_findings(mine)
             continue
         out.print(_table(group.workload, mine))

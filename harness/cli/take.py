@@ -15,14 +15,13 @@ import typer
 from harness import codec, registry, runner
 from harness.cache import hash_tree
 from harness.cli import campaign as campaigns
-from harness.cli.arguments import CellName, RunName, Runs
+from harness.cli.arguments import CellName, RunName, Runs, one_run
 from harness.cli.console import errors, say
 from harness.cli.run import one_cell
 from harness.engine import SessionConfig
 from harness.errors import HarnessError
 from harness.layout import laid_out
 from harness.vocabulary import Failed, Goal
-from results.store import RunStore
 
 if TYPE_CHECKING:
     from harness.runner import Bench
@@ -43,7 +42,7 @@ def take(
     if output.exists() and any(output.iterdir() if output.is_dir() else [output]):
         raise HarnessError(f"{output} exists already", "give the name of a folder that does not")
     with campaigns.opened_workshop(campaigns.EXPORT_TIMEOUT_S) as workshop:
-        store = RunStore.open(run_name, runs)
+        store = one_run(run_name, runs)
         cell = one_cell(store, cell_name)
         campaign = campaigns.reopen(store, workshop, _note)
         bench = campaigns.prepared(campaign, [cell], _note)[cell.variant_id]

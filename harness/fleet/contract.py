@@ -33,6 +33,10 @@ class HostLostError(FleetError):
     """A host did not answer for longer than the fleet has patience with it."""
 
 
+class UnreachableError(HarnessError):
+    """No host can be asked any more, and none is to blame: what connects them was gone for longer than the patience."""
+
+
 @dataclass(frozen=True)
 class About:
     """What a host says of itself."""
@@ -100,7 +104,10 @@ class Packed:
 
 
 class Host(Protocol):
-    """One machine. Every method raises ``HostLostError`` where it cannot be reached any more."""
+    """One machine.
+
+    Every method raises ``HostLostError`` where it cannot be reached any more, ``UnreachableError`` where none can.
+    """
 
     @property
     def name(self) -> str:

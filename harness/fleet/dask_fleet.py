@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 from harness.fleet import settings
 from harness.fleet.config import check_encrypted
-from harness.fleet.contract import FleetError, HostLostError
-from harness.fleet.line import AwayError, Line, Seen
+from harness.fleet.contract import FleetError, HostLostError, UnreachableError
+from harness.fleet.line import AwayError, Line, NoSchedulerError, Seen
 from harness.fleet.questions import answer, question
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ GRACE_S = 15.0
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 2.0
 _ATTEMPTS = 8  # a question that a host is lost in so often is what loses it
+_RESUME_HINT = "`harness run --resume` goes on once it is back; `patience:` in the fleet file says how long to wait"
 
 
 class DaskFleet:
@@ -95,7 +96,7 @@ class DaskFleet:
     def ask(self, host: str, method: str, arguments: tuple[Any, ...]) -> Any:
         """Return a host's answer to a question of the contract; it is asked again where a connection was lost.
 
-        Raises ``HostLostError`` once the fleet's patience ends.
+        Raises ``HostLostError`` once the fleet's patience ends, ``UnreachableError`` where it ends with the scheduler.
         """
         reply = self._done(self._answered(host, method, question(arguments)))
         return answer(host, reply)
@@ -241,7 +242,11 @@ class _Patience:
         self._lost += 1
 
     async def wait(self, away: AwayError) -> None:
-        """Wait a little. Raises ``HostLostError`` where it was lost for too long, or too often."""
+        """Wait a little.
+
+        Raises ``HostLostError`` where it was lost for too long, or too often; ``UnreachableError`` where what was lost
+        for too long is the scheduler: the other hosts are away then as well, and none could take over.
+        """
         now = time.monotonic()
         if self._since is None:
             self._since = now
@@ -249,11 +254,12 @@ class _Patience:
         if self._lost >= _ATTEMPTS:
             self._give_up(f"it was lost {self._lost} times in one question, the last time because: {away}")
         left_s = self._since + self._patience_s - now
+        if left_s <= 0 and isinstance(away, NoSchedulerError):
+            raise UnreachableError(f"{away}; it was waited for {self._patience_s:g} s", _RESUME_HINT)
         if left_s <= 0:
             self._give_up(f"{away}; it was waited for {self._patience_s:g} s")
         await asyncio.sleep(min(self._wait_s, left_s))
         self._wait_s = min(2 * self._wait_s, _LONGEST_WAIT_S)
 
     def _give_up(self, why: str) -> NoReturn:
-        hint = "`harness run --resume` goes on once it is back; `patience:` in the fleet file says how long to wait"
-        raise HostLostError(f"the host {self._host} is lost: {why}", hint)
+        raise HostLostError(f"the host {self._host} is lost: {why}", _RESUME_HINT)

@@ -13,7 +13,6 @@ from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from harness import durations
 from harness.fleet import sharing
 from harness.fleet.contract import FleetError, HostLostError
 from harness.fleet.errands import FATAL, Errand
@@ -86,7 +85,7 @@ class Dispatch:
     def left_s(self, host: str) -> float:
         """Return how many seconds a host still has to measure, as far as is known."""
         mine = self._lanes[host].errands
-        return sum(durations.seconds_left(errand.plan, self._done[errand.store.run_id]) for errand in mine)
+        return sum(errand.left_s(self._done[errand.store.run_id]) for errand in mine)
 
     def run(self) -> Generator[Event, None, None]:
         """Have everything measured, and yield what happens.

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from harness import codec
+from harness import codec, durations
 from harness.errors import StoreError
 from harness.fleet.contract import FleetError
+from harness.fleet.filing import check_files
 from harness.fleet.sharing import is_sentinel
 from harness.places import published
 from harness.policy import PlannedOrder
 from harness.ports import RecordSink
 from harness.prepare import Portable
+from harness.presets import SCREENING_LAUNCHES
 from harness.vocabulary import Failed, Record, Skipped, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from harness.budget import Budget
     from harness.fleet.contract import Packed, Terms
-    from harness.ports import Step
+    from harness.ports import LaunchPolicy, Step
     from harness.vocabulary import Cell, Plan
+
+_Key: TypeAlias = tuple[str, int, int]  # cell, replicate, attempt
 
 _CRASHED = "crashed"
 _ID_DIGITS = 16
@@ -41,6 +46,24 @@ class Store(RecordSink, Protocol):
         """Return the SHA-256 of the text of each of ``records()``; a record's id begins it."""
 
 
+class _Filed:
+    """The records of a run by launch attempt: to look through all for each new one costs the square of their number."""
+
+    def __init__(self) -> None:
+        self._records: tuple[Record, ...] = ()  # those that are taken in
+        self._by_key: dict[_Key, Record] = {}
+
+    def find(self, key: _Key, records: Sequence[Record]) -> Record | None:
+        """Return the record of an attempt; ``records``: all that the run has now, oldest first."""
+        known = len(self._records)
+        if tuple(records[:known]) != self._records:  # a correction stands where another stood
+            self._by_key, known = {}, 0
+        for record in records[known:]:
+            self._by_key.setdefault(_key(record), record)
+        self._records = tuple(records)
+        return self._by_key.get(key)
+
+
 @dataclass(frozen=True)
 class Errand:
     """What one host is to measure, and where what comes back is kept."""
@@ -52,20 +75,45 @@ class Errand:
     terms: Terms  # without loads, which the host is still to be brought
     retries: int  # for noise
     fatal: frozenset[str] = frozenset()  # ids of cells that are not tried any more
+    budget: Budget | None = None  # for its launches; None: as long as they take
+    _filed_here: _Filed = field(default_factory=_Filed, init=False, repr=False, compare=False)
 
     @property
-    def order(self) -> PlannedOrder:
+    def order(self) -> LaunchPolicy:
         """The order of its launches.
 
         A launch that began here and never came back is asked for as the same attempt: the host may hold its record.
         """
-        return PlannedOrder(self.plan, noise_retries=self.retries, unfinished={})
+        if self.budget is None:
+            return PlannedOrder(self.plan, noise_retries=self.retries, unfinished={})
+        # Imported here: it brings scipy, and most runs have no budget.
+        from harness.budget import BudgetedOrder  # noqa: PLC0415
+
+        return BudgetedOrder(self.plan, self.budget, noise_retries=self.retries, unfinished={})
+
+    def certain(self) -> tuple[Step, ...]:
+        """Return the launches still to be made that do not hang on what others find.
+
+        With a budget these are the first of each cell, as long as it is not spent: what it buys besides is not known.
+        """
+        records = self.store.records()
+        if self.budget is None:
+            return PlannedOrder(self.plan, noise_retries=self.retries, unfinished={}).left(records)
+        if self.order.next(records) is None:
+            return ()
+        steps = PlannedOrder(self.plan, noise_retries=0, unfinished={}).left(records)
+        return tuple(step for step in steps if step.launch.index < SCREENING_LAUNCHES)
 
     def left(self) -> frozenset[str]:
         """Return the ids of the variants of which something is still to be measured."""
         watching = {planned.cell.cell_id for planned in self.plan.cells if is_sentinel(planned)}
-        steps = self.order.left(self.store.records())
-        return frozenset(step.cell.variant_id for step in steps if step.cell.cell_id not in watching)
+        return frozenset(step.cell.variant_id for step in self.certain() if step.cell.cell_id not in watching)
+
+    def left_s(self, done: Mapping[tuple[str, int], float]) -> float:
+        """Return how long its launches still take, as far as is known; ``done``: as for ``durations.seconds_left``."""
+        if self.budget is None:
+            return durations.seconds_left(self.plan, done)
+        return max(0.0, self.budget.seconds - math.fsum(done.values()))
 
     def trusted(self, cell: Cell) -> bool:
         """Whether a cell can be expected to run."""
@@ -122,11 +170,12 @@ class Errand:
 
     def _filed(self, record: Record, packed: Packed) -> Record:
         """File what a host gave: the files whole, then the record that names them; once, however often it comes."""
-        for held in self.store.records():
-            if _key(held) == _key(record):
-                return held
+        held = self._filed_here.find(_key(record), self.store.records())
+        if held is not None:
+            return held
+        check_files(self.host, record, packed)
         for name, data in packed.files.items():
-            path = self.store.folder / _inside(name)
+            path = self.store.folder / name
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)  # ``finished`` forces it to the disk before the record
@@ -155,13 +204,5 @@ class Errand:
         return replace(self, plan=replace(self.plan, cells=cells, order=order))
 
 
-def _key(record: Record) -> tuple[str, int, int]:
+def _key(record: Record) -> _Key:
     return record.cell_id, record.launch.index, record.launch.attempt
-
-
-def _inside(name: str) -> PurePosixPath:
-    """Return a path that stays in the folder that it is joined to. Raises ``FleetError``."""
-    path = PurePosixPath(name)
-    if not path.parts or path.is_absolute() or ".." in path.parts:
-        raise FleetError(f"{name[:200]!r} is no file of a run folder", "are both sides of the same version?")
-    return path

@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import harness
-from harness import codec, host, jobs, registry, runner, survey
+from harness import codec, host, jobs, machine_lock, registry, runner, survey
 from harness.artifacts import Exporters, Workshop, in_child
 from harness.cache import Cache
 from harness.errors import HarnessError
-from harness.fleet import benches, machine_lock
+from harness.fleet import benches
 from harness.fleet.contract import About, FleetError
 from harness.fleet.lane import Lane, Ledger
 from harness.fleet.parcels import entry
@@ -292,7 +292,7 @@ class Hosting:
             interpreters=self._kit.interpreters,
             warm=terms.warm,
             task_places=making.task_places(terms),
-            descriptors=lambda: self._descriptors,
+            machine=lambda: contextlib.nullcontext(self._descriptors),  # `_launched` has it
         )
 
     def _checked(self, manifest: Mapping[str, Any]) -> str:

@@ -43,7 +43,11 @@ class AwayError(Exception):
     """The scheduler or a host cannot be reached now; the message says which, and why."""
 
 
-class SilentError(AwayError):
+class NoSchedulerError(AwayError):
+    """The scheduler cannot be reached now: nothing is known of the hosts."""
+
+
+class SilentError(NoSchedulerError):
     """The scheduler does not answer, on a connection that is not known to be broken."""
 
 
@@ -107,13 +111,16 @@ class Line:
         Raises ``AwayError`` where the host, the scheduler or the connection is lost meanwhile, or silent for longer
         than ``patience_s``.
         """
-        client = await self._connected()
         try:
+            # Whatever it raises, the next look must not be at what was seen before.
+            client = await self._connected()
             return await self._performed(client, seen, method, arguments, patience_s)
         except KilledWorker as error:
-            raise self._lost("it was lost while it answered") from error
+            self._viewed = -math.inf
+            raise AwayError("it was lost while it answered") from error
         except (CancelledError, ClosedClientError, OSError) as error:
-            raise self._lost("the connection to the scheduler was lost") from error
+            self._viewed = -math.inf
+            raise NoSchedulerError("the connection to the scheduler was lost") from error
         except (AwayError, HarnessError):
             self._viewed = -math.inf
             raise
@@ -158,18 +165,13 @@ class Line:
             raise AwayError("it connected anew while it answered")
         return time.monotonic()
 
-    def _lost(self, why: str) -> AwayError:
-        """Return the error, and look anew the next time."""
-        self._viewed = -math.inf
-        return AwayError(why)
-
     async def _connected(self) -> Any:
         async with self._making:
             if self._client is not None:
                 if self._client.status == "running":
                     return self._client
                 if self._client.status != "closed":  # Dask tries by itself for a while
-                    raise AwayError("the connection to the scheduler was lost")
+                    raise NoSchedulerError("the connection to the scheduler was lost")
                 self._client = None
             try:
                 self._client = await Client(
@@ -196,7 +198,7 @@ class Line:
         refused = settings.refusal(error)
         if refused is not None:
             return FleetError(f"{self._scheduler}: the certificates do not fit: {refused}", settings.TRUST_HINT)
-        return AwayError(f"the scheduler cannot be reached: {str(error) or type(error).__name__}")
+        return NoSchedulerError(f"the scheduler cannot be reached: {str(error) or type(error).__name__}")
 
 
 async def _result(future: Any) -> bytes:

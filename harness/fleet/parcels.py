@@ -50,7 +50,7 @@ def parcel_of(files: Files) -> Parcel:
 def chunks(files: Files, parcel: Parcel, wanted: Collection[str]) -> Iterator[Chunk]:
     """Yield the pieces of those files of a parcel whose SHA-256 is wanted, each file once.
 
-    Raises ``FleetError`` where a file is not of the size any more that the parcel says.
+    Raises ``FleetError`` where a file is not any more what the parcel says.
     """
     sources, left = named(files), set(wanted)
     for name, size, sha256 in parcel.files:
@@ -60,12 +60,14 @@ def chunks(files: Files, parcel: Parcel, wanted: Collection[str]) -> Iterator[Ch
         if name not in sources:
             raise _changed(Path(name))
         with _reading(sources[name]), sources[name].open("rb") as file:
+            own = hashlib.sha256()
             for offset in range(0, max(size, 1), CHUNK_BYTES):
                 data = file.read(min(CHUNK_BYTES, size - offset))
+                own.update(data)
                 if len(data) != min(CHUNK_BYTES, size - offset):
                     raise _changed(sources[name])
                 yield Chunk(sha256, offset, data)
-            if file.read(1):
+            if file.read(1) or own.hexdigest() != sha256:
                 raise _changed(sources[name])
 
 

@@ -84,7 +84,9 @@ class Suites:
 
     def _progress(self) -> Silent:
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
-        return Told(terminal) if terminal is not None and self._config.get_verbosity() >= 0 else Silent()
+        if terminal is None:
+            return Silent()
+        return Told(terminal) if self._config.get_verbosity() >= 0 else Quiet(terminal)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -136,11 +138,27 @@ class Suites:
             raise pytest.UsageError(refused)
 
 
-class Told(Silent):
-    """What is prepared and measured, told through pytest's own terminal."""
+class Quiet(Silent):
+    """Says nothing of how far the run is; the rest goes through pytest's own terminal, since it captures stderr."""
 
     def __init__(self, terminal: Any) -> None:
         self._terminal = terminal
+
+    def noted(self, word: str) -> None:
+        """Say what the user is to know however quiet the command is."""
+        self._say(word)
+
+    def _say(self, line: str) -> None:
+        if self._terminal.isatty:
+            self._terminal.rewrite("", erase=True)
+        self._terminal.write_line(line)
+
+
+class Told(Quiet):
+    """What is prepared and measured, told through pytest's own terminal."""
+
+    def __init__(self, terminal: Any) -> None:
+        super().__init__(terminal)
         self._launches = self._done = 0
         self._left_s = 0.0
 
@@ -172,8 +190,3 @@ class Told(Silent):
     @property
     def _place(self) -> str:
         return f"[{min(self._done, self._launches)}/{self._launches}]"
-
-    def _say(self, line: str) -> None:
-        if self._terminal.isatty:
-            self._terminal.rewrite("", erase=True)
-        self._terminal.write_line(line)

@@ -20,15 +20,35 @@
   });
 
   // --- what the page carries: facets and leading figures by column, every row in full -----------------------------
-  const coded = ({ of, at }) => (row) => of[at ? at[row] : 0];
+  function bytes(base64) {
+    const letters = atob(base64);
+    const found = new Uint8Array(letters.length);
+    for (let at = 0; at < letters.length; at += 1) found[at] = letters.charCodeAt(at);
+    return found;
+  }
+
+  // Texts that repeat: the different ones, and which of them each row has.
+  function coded({ of, at }) {
+    const Codes = of.length <= 1 << 8 ? Uint8Array : of.length <= 1 << 16 ? Uint16Array : Uint32Array;
+    const codes = at ? new Codes(bytes(at).buffer) : null;
+    return { of, code: (row) => (codes ? codes[row] : 0), text: (row) => of[codes ? codes[row] : 0] };
+  }
+
   const catalogue = lazily(() => {
     const found = JSON.parse(byId("catalogue").textContent);
+    const ids = found.ids ? found.ids.split(" ") : [];
+    const words = found.labels.map(coded);
+    const facets = Object.fromEntries(Object.entries(found.facets).map(([name, facet]) => [name, coded(facet)]));
     return {
-      ...found,
-      size: found.labels.length,
-      rowOf: new Map(found.ids.map((id, row) => [`row-${id}`, row])),
-      workloadOf: found.facets.workload ? coded(found.facets.workload) : () => "",
-      whyOf: coded(found.why),
+      ids,
+      facets,
+      size: ids.length,
+      rowOf: lazily(() => new Map(ids.map((id, row) => [`row-${id}`, row]))),
+      label: (row) => words.map(({ text }) => text(row)).filter(Boolean).join(" "),
+      ranked: bytes(found.ranked),
+      figures: found.figures.map((figure) => ({ ...figure, values: new Float32Array(bytes(figure.values).buffer) })),
+      workloadOf: facets.workload ? facets.workload.text : () => "",
+      why: coded(found.why),
     };
   });
   const figure = (key) => catalogue().figures.find((found) => found.key === key);
@@ -41,10 +61,8 @@
       const { columns, rows } = JSON.parse(carried.textContent);
       return { size: rows.length, of: (row) => columns.map((name, at) => [name, rows[row][at]]) };
     }
-    const letters = atob(carried.textContent);
-    const bytes = new Uint8Array(letters.length);
-    for (let at = 0; at < letters.length; at += 1) bytes[at] = letters.charCodeAt(at);
-    const text = new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate")));
+    const packed = new Blob([bytes(carried.textContent)]).stream();
+    const text = new Response(packed.pipeThrough(new DecompressionStream("deflate")));
     const { columns, size } = await text.json();
     const named = Object.entries(columns);
     return { size, of: (row) => named.map(([name, values]) => [name, values[row]]) };
@@ -54,10 +72,10 @@
 
   const formats = [];
   function digits(value) {
-    if (value === null) return "—";
+    if (value === null) return "\u2014";
     const places = value === 0 ? 0 : Math.min(20, Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value)))));
     formats[places] ??= new Intl.NumberFormat("en", { minimumFractionDigits: places, maximumFractionDigits: places });
-    return formats[places].format(value).replace("-", "−");
+    return formats[places].format(value).replace("-", "\u2212");
   }
 
   // Elements about each row, found when they are first asked for.
@@ -74,7 +92,7 @@
     return parts.get(row) || [];
   }
 
-  // --- the address: #place?facet=…&q=…&sort=table:2d -----------------------------------------------------------
+  // --- the address: #place?facet=...&q=...&sort=table:2d -----------------------------------------------------------
   const filter = document.querySelector(".filter");
   const controls = filter ? every("select, input", filter) : [];
   const sorts = new Map(); // table id -> column and way, such as 2d
@@ -110,7 +128,7 @@
       // Numbers in one unit are ordered by what is shown of them.
       const shown = cell.firstChild ? cell.firstChild.textContent.trim() : "";
       if (cell.tagName === "TH") return cell.textContent.trim();
-      const number = Number(shown.replace(/[,+]/g, "").replace("−", "-"));
+      const number = Number(shown.replace(/[,+]/g, "").replace("\u2212", "-"));
       return shown === "" || Number.isNaN(number) ? null : number;
     }
     return value.trim() === "" || Number.isNaN(Number(value)) ? value : Number(value);
@@ -174,13 +192,14 @@
   }
 
   function list() {
-    const { labels, ids, figures, facets, why, size, whyOf } = catalogue();
+    const { label, ids, figures, facets, why, size } = catalogue();
     const texts = Object.entries(facets).filter(([, facet]) => facet.of.length > 1);
+    const number = (value) => (Number.isNaN(value) ? null : value);
     const columns = [
-      { title: "row", kind: "name", value: (row) => labels[row] },
-      ...figures.map(({ title, unit, values }) => ({ title, unit, kind: "num", value: (row) => values[row] })),
-      ...texts.map(([name, facet]) => ({ title: name, kind: "words", value: coded(facet) })),
-      ...(why.of.some((why) => why) ? [{ title: "what there is to say", kind: "why", value: (row) => whyOf(row) || null }] : []),
+      { title: "row", kind: "name", value: label },
+      ...figures.map(({ title, unit, values }) => ({ title, unit, kind: "num", value: (row) => number(values[row]) })),
+      ...texts.map(([name, facet]) => ({ title: name, kind: "words", value: facet.text })),
+      ...(why.of.some((words) => words) ? [{ title: "what there is to say", kind: "why", value: (row) => why.text(row) || null }] : []),
     ];
     const heads = columns.map(({ title, unit, kind }) =>
       make("th", { scope: "col", className: kind }, make("span", { className: "head" }, title),
@@ -208,7 +227,7 @@
           const link = make("a", { href: `#row-${ids[row]}`, tabIndex: -1 }, make("bdi", {}, found));
           return make("th", { scope: "row", className: "name" }, link);
         }
-        const text = kind === "num" ? digits(found) : found ?? "—";
+        const text = kind === "num" ? digits(found) : found ?? "\u2014";
         return make("td", { className: kind, title: kind === "why" ? text : "" }, text);
       });
     }
@@ -259,7 +278,7 @@
     let asked;
     async function tell(row) {
       asked = row;
-      one.replaceChildren(make("h4", {}, make("bdi", {}, labels[row])));
+      one.replaceChildren(make("h4", {}, make("bdi", {}, label(row))));
       one.hidden = false;
       const told = await whole().then(({ of }) => make("dl", { className: "facts" }, ...facts(of(row))), unread);
       if (asked === row) one.append(told);
@@ -313,18 +332,18 @@
   const was = lazily(() => new Uint8Array(catalogue().size).fill(1));
 
   function keep(wish) {
-    const { size, labels, facets, workloadOf } = catalogue();
+    const { size, label, facets, workloadOf } = catalogue();
     const kept = new Uint8Array(size).fill(1);
     for (const [name, value] of Object.entries(wish)) {
       if (name === "q") {
-        needles ??= labels.map((label, row) => `${label} ${workloadOf(row)}`.toLowerCase());
+        needles ??= Array.from({ length: size }, (_, row) => `${label(row)} ${workloadOf(row)}`.toLowerCase());
         const word = value.toLowerCase();
         for (let row = 0; row < size; row += 1) if (!needles[row].includes(word)) kept[row] = 0;
         continue;
       }
-      const { of, at } = facets[name];
-      const code = of.indexOf(value);
-      for (let row = 0; row < size; row += 1) if ((at ? at[row] : 0) !== code) kept[row] = 0;
+      const { of, code } = facets[name];
+      const wished = of.indexOf(value);
+      for (let row = 0; row < size; row += 1) if (code(row) !== wished) kept[row] = 0;
     }
     return kept;
   }
@@ -363,18 +382,18 @@
   const told = 3;
   function tellFastest(kept) {
     const found = filter.querySelector(".found");
-    const { size, ids, labels, ranked, workloadOf } = catalogue();
+    const { size, ids, label, ranked, workloadOf } = catalogue();
     const latency = figure("latency_ms");
     const first = new Map();
     for (let row = 0; kept && latency && row < size; row += 1) {
-      if (!kept[row] || !ranked[row] || latency.values[row] === null) continue;
+      if (!kept[row] || !ranked[row] || Number.isNaN(latency.values[row])) continue;
       const name = workloadOf(row);
       if (!first.has(name) || latency.values[row] < latency.values[first.get(name)]) first.set(name, row);
     }
     found.hidden = !kept || !latency;
     if (found.hidden) { found.replaceChildren(); return; }
     const links = Array.from(first).slice(0, told).map(([name, row]) => {
-      const link = make("a", { href: `#row-${ids[row]}` }, make("bdi", {}, labels[row]));
+      const link = make("a", { href: `#row-${ids[row]}` }, make("bdi", {}, label(row)));
       const workload = first.size > 1 ? [make("span", { className: "quiet" }, " on ", make("bdi", {}, name))] : [];
       return make("span", { className: "first" }, link, ` ${digits(latency.values[row])} ms`, ...workload);
     });
@@ -400,7 +419,7 @@
   }
 
   function reveal(target, focus) {
-    const row = target.startsWith("row-") ? catalogue().rowOf.get(target) : undefined;
+    const row = target.startsWith("row-") ? catalogue().rowOf().get(target) : undefined;
     mark(row);
     if (row !== undefined && lastKept && !lastKept[row]) {
       for (const control of controls) control.value = "";
@@ -509,7 +528,7 @@
     if (hinted) return [hinted, hinted.dataset.tip];
     const name = target.closest("th.name, .who, .folds summary");
     const owner = name && name.closest("[data-row]");
-    return owner ? [name, catalogue().whyOf(Number(owner.dataset.row))] : [null, ""];
+    return owner ? [name, catalogue().why.text(Number(owner.dataset.row))] : [null, ""];
   }
 
   function show(words, x, y, from) {

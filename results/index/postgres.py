@@ -28,10 +28,12 @@ _SCHEMES = ("postgresql://", "postgres://", "postgresql+psycopg://")
 _FORM = "write it as postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full"
 _ENCODE = f"{_FORM}; in a user or password, '/' is %2F, '@' is %40, ':' is %3A, '?' is %3F and '%' is %25"
 _PATIENCE = {
-    # A server that went away without a word is given up after two minutes, not after TCP's two hours.
+    # A server that went away without a word is given up after two minutes, not after TCP's two hours; nor after its
+    # quarter of an hour, where something was sent that nobody answers: no keepalive is sent then.
     "keepalives_idle": "60",
     "keepalives_interval": "10",
     "keepalives_count": "6",
+    "tcp_user_timeout": "120000",
     "fallback_application_name": "harness",
 }
 """Parameters of libpq that an address overrides."""

@@ -9,21 +9,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.codec import CodecError
-from harness.errors import StoreError
 from harness.measure.samples import STEADY
 from harness.system import Unavailable
 from harness.telemetry.noise import GPU_THROTTLE
 from harness.telemetry.sensor import ENERGY, NVML, POWER, RAPL
-from harness.telemetry.table import Table
 from harness.vocabulary import State
 from results.driven import Energy
+from results.scenarios.sampled import sampled, while_steady
 from results.statistics import launch_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from harness.telemetry.sensor import Column
+    from harness.telemetry.table import Table
     from harness.vocabulary import NoiseReading, Record, SamplesRef
     from results.launches import Measured
 
@@ -83,20 +82,19 @@ def _over(uses: Sequence[_Use]) -> Energy:
 def _uses(
     launch: Measured, arrays: Callable[[SamplesRef], Mapping[str, np.ndarray]], absent: Mapping[str, str]
 ) -> Iterator[_Use]:
-    device, ref = launch.record.cell.device, launch.record.telemetry
-    if ref is None:
+    device = launch.record.cell.device
+    try:
+        table = sampled(launch, arrays)
+    except Unavailable as damaged:
+        yield _Use("package", RAPL, reason=str(damaged))
+        return
+    if table is None:
         why = launch.record.unsampled
         yield _Use("package", RAPL, reason=why or absent.get(RAPL, _UNSAMPLED))
         if "cuda" in device:
             yield _Use("gpu", NVML, reason=why or absent.get(NVML, _UNSAMPLED))
         return
-    try:
-        table = Table.of_arrays(arrays(ref))
-    except (StoreError, CodecError, KeyError, ValueError) as error:
-        message = error.message if isinstance(error, StoreError) else f"{ref.path} holds no rows of sensors"
-        yield _Use("package", RAPL, reason=message)
-        return
-    inside = _steady(table, launch)
+    inside = while_steady(table, launch)
     meters: dict[tuple[str, str], list[Column]] = defaultdict(list)
     for column in _metered(table):
         if not column.device:
@@ -106,18 +104,6 @@ def _uses(
     if ("package", RAPL) not in meters:
         yield _Use("package", RAPL, reason=table.absent.get(RAPL, _UNSAMPLED))
     yield from _of_gpus(launch, table, inside)
-
-
-def _steady(table: Table, launch: Measured) -> Table:
-    """Return the rows while every stream of the launch was at work."""
-    samples = launch.samples
-    done = samples.phase == STEADY
-    streams = [done & (samples.stream == stream) for stream in np.unique(samples.stream[done])]
-    if not streams:
-        return table.within(0, -1)
-    begin_ns = max(int(samples.start_ns[rows].min()) for rows in streams)
-    end_ns = min(int(samples.end_ns[rows].max()) for rows in streams)
-    return table.within(begin_ns, end_ns)
 
 
 def _metered(table: Table) -> list[Column]:

@@ -61,12 +61,18 @@ class Place:
         """Write a script of the fake engine."""
         self.write(name, json.dumps({"outputs": {"scores": [10]}, **script}))
 
+    @property
+    def own(self) -> dict[str, str]:
+        """The variables by which nothing outside the folder is used, and nothing waited for."""
+        mine = {"HARNESS_CACHE": "cache", "HARNESS_MACHINE_LOCK": "machine.lock"}
+        return {**{name: str(self.folder / place) for name, place in mine.items()}, **self.environment}
+
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a command."""
         return subprocess.Popen(
             [sys.executable, "-m", "harness", *arguments],
             cwd=self.folder,
-            env={**os.environ, "HARNESS_CACHE": str(self.folder / "cache"), **self.environment},
+            env={**os.environ, **self.own},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -85,7 +91,7 @@ class Place:
         with pytest.MonkeyPatch.context() as patched, redirect_stdout(out), redirect_stderr(err):
             patched.chdir(self.folder)
             patched.delenv("HARNESS_DEBUG", raising=False)
-            for name, value in {"HARNESS_CACHE": str(self.folder / "cache"), "COLUMNS": "80"}.items():
+            for name, value in {**self.own, "COLUMNS": "80"}.items():
                 patched.setenv(name, value)
             code = invoke(arguments)
         return Said(int(code), out.getvalue(), err.getvalue())

@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 
@@ -137,6 +138,7 @@ def test_a_fleet_of_one_host(place, say, started):
     )
     said = [worker.stderr.readline() for _ in range(2)]
     assert said == ["probing fake\n", f"one is registered at {address}\n"]
+    assert stat.S_IMODE((place.folder / "one").stat().st_mode) == 0o700
 
     status = say("fleet", "status", "--fleet", "made/fleet.yaml", "--json")
     assert status.code == 0, status.err

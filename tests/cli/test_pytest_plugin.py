@@ -237,6 +237,14 @@ def test_nothing_is_measured_to_list_the_cells(proof):
     assert proof.runs == 0
 
 
+def test_what_the_user_is_to_know_is_said_where_pytest_is_quiet(proof, monkeypatch):
+    monkeypatch.setenv("HARNESS_MACHINE_LOCK", str(proof.folder))  # no file to lock
+    code, said = run(proof, "suite.yaml", "-q")
+    assert code == 0, said
+    assert said.count("nothing keeps other runs from measuring at the same time") == 1
+    assert "prepare " not in said
+
+
 def test_a_selection_is_the_plan_that_is_run(proof):
     proof.write(
         "conftest.py",

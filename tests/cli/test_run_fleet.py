@@ -15,7 +15,7 @@ import pytest
 import harness
 from harness import host, jobs, runner, survey
 from harness.cli import fleet_progress, run_fleet
-from harness.fleet.contract import HostLostError
+from harness.fleet.contract import HostLostError, UnreachableError
 from harness.fleet.events import Finished
 from harness.fleet.hosting import Hosting, Kit
 from harness.telemetry.beside import Beside
@@ -41,6 +41,7 @@ class Pretended:
 
     memory_gib: int = 8
     lost_in: int | None = None  # the launch, counted from 0, that it never answers
+    with_all: bool = False  # whether that is since no host can be reached any more
     engines: tuple[str, ...] = ("fake",)
     version: str = ""  # of the harness
     numpy: str = ""  # version of the fake engine
@@ -85,6 +86,8 @@ class Pretender(Hosting):
 
     def launch(self, run_id, step):
         if self.what.lost_in is not None and len(self.launched) >= self.what.lost_in:
+            if self.what.with_all:
+                raise UnreachableError("the scheduler cannot be reached")
             raise HostLostError(f"{self.name} does not answer")
         self.launched.append(step)
         return super().launch(run_id, step)
@@ -243,7 +246,7 @@ def test_the_folder_of_a_fleet_is_taken_for_no_run(together):
     assert len(runs_in(lab.place.folder / "runs")) == 3
     listed = lab.place.say("results", "ls")
     assert listed.code == 0, listed.err
-    assert "fleet-" not in listed.out
+    assert f"{lab.fleet.fleet_id}: " in listed.out.splitlines()[-1]
     newest = lab.runs[-1].run_id
     refused = lab.place.say("run", "--resume", newest)
     assert refused.code == 4
@@ -359,6 +362,24 @@ def test_a_client_that_is_interrupted_loses_nothing(lab, monkeypatch):
     assert "the run was interrupted" in lab.page
 
 
+def test_where_no_host_can_be_asked_nothing_is_moved_and_a_resume_goes_on(lab):
+    for name in ("elm", "oak"):
+        lab.machine(name, lost_in=1, with_all=True)
+    said = lab.say("suite.yaml")
+    assert said.code == 2, said.err
+    assert f"continue with: harness run --resume {lab.fleet.fleet_id}" in " ".join(said.err.split())
+    (told,) = lab.fleet.happenings
+    assert (told.kind, told.text) == ("interrupted", "the run was interrupted: the scheduler cannot be reached")
+    assert told.text in lab.page
+    assert [part.taken_from for part in lab.fleet.runs] == ["", ""]
+    for machine in lab.machines.values():
+        machine.what = Pretended()
+    said = lab.say("--resume", lab.fleet.fleet_id)
+    assert said.code == 0, said.err
+    assert set(lab.completed().values()) == {1}
+    assert len(lab.completed()) == 8
+
+
 def _attempts(lab, name):
     for folder in runs_in(lab.place.folder / "machines" / name / "runs"):
         yield from RunStore.open(folder).attempts()
@@ -403,10 +424,15 @@ def test_a_device_that_nobody_offers_is_refused_by_name(refused):
 
 
 def test_what_a_fleet_does_not_do_is_refused_by_name(refused):
-    assert "a budget is not spent on a fleet" in refused("--set", "budget=30m")
     said = refused(suite=SUITE + "interpreters: {fake: /usr/bin/python3}\n")
     assert "interpreters: that of the engine 'fake' is each host's own" in said
     assert "harness fleet worker --interpreter" in said
+
+
+def test_a_budget_that_the_machines_of_a_kind_cannot_keep_is_refused(refused):
+    said = refused("--set", "budget=20s")
+    assert "the budget 20s is shorter than one launch of each cell: 24 s of prove + " in said
+    assert "shared by 2 machines" in said
 
 
 def test_a_pattern_that_matches_nothing_is_refused(refused):
@@ -470,6 +496,17 @@ def test_what_cannot_be_exported_fails_by_name_on_every_machine(lab):
     assert not any(machine.launched for machine in lab.machines.values())
 
 
+def test_every_machine_has_the_budget_for_its_share(lab):
+    for name in ("oak", "elm"):
+        lab.machine(name)
+    said = lab.say("suite.yaml", "--only", "*/fp32/*", "--set", "budget=10m", "--set", "launches=3")
+    assert said.code == 0, said.err
+    assert {store.manifest["suite"]["budget"] for store in lab.runs} == {"10m"}
+    for store in lab.runs:
+        labels = [record.cell.label.rpartition("/")[2] for record in store.records()]
+        assert labels == ["prove", "latency", "latency", "latency"]
+
+
 # --- this machine alone ------------------------------------------------------------------------------------------
 
 
@@ -478,7 +515,6 @@ def test_this_machine_alone_is_a_fleet_that_is_stopped_and_resumed(place):
     place.write("suite.yaml", suite.replace("[1, 2]", "[1]").replace("fp32, fp16", "fp32"))
     place.write("fleet.yaml", "version: 1\nscheduler: local\n")
     runs = place.folder / "runs"
-    place.environment["HARNESS_MACHINE_LOCK"] = str(place.folder / "machine.lock")
     with place.begin("run", "suite.yaml", "--fleet", "fleet.yaml", "--quiet") as process:
         until = time.monotonic() + 120
         while not (place.runs and any(attempt.label.endswith("/latency") for attempt in place.store.attempts())):

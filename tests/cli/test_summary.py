@@ -108,6 +108,14 @@ def test_what_failed_is_grouped_by_its_reason(lite0, capsys):
     assert f"and {2 * len(rows) - 3} more" in said
 
 
+def test_a_workload_of_which_nothing_was_measured_says_so(synthetic_rows, capsys):
+    crash = Failed(Stage.LOAD, "crash", "signal 11\x1b[2J", "see its log")
+    (row,) = [row for row in synthetic_rows if not row.timed and row.cell.workload == "lite0"][:1]
+    said = said_of([replace(row, outcomes=dict.fromkeys(("latency", "memory"), crash))], capsys)
+    assert said.startswith("lite0: nothing was measured; why stands below FAILED in load, crash: signal 11‹U+001B›[2J")
+    assert said.endswith("report: report.html")
+
+
 def test_what_was_skipped_takes_one_line(lite0, capsys):
     reasons = [f"engine {number} is not installed" for number in range(12)]
     rows = [replace(lite0[0], outcomes={reason: Skipped(reason, "pip install it") for reason in reasons})]

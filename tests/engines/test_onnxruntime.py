@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from harness.engine import ExportSpec, SessionConfig
 from harness.errors import DataError, Unsupported
 from harness.tiny_model import TINY_INPUTS, tiny_artifact, tiny_calibration, tiny_inputs, tiny_onnx, tiny_reference
 from harness.vocabulary import FORMAT_ONNX, Goal, Precision
+from harness.worker.scenarios.opened import versions
 
 ort = pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
@@ -278,3 +280,16 @@ def test_recurrent_work_counts(tmp_path):
     execution = OnnxRuntimeEngine().load(artifact, config).describe()
     assert execution.macs_by_precision == {"fp32": 1.0}
     assert execution.macs_by_device == {"cpu": 1.0}
+
+
+def test_the_version_of_another_build_is_on_record(monkeypatch):
+    installed = {"onnxruntime-openvino": "1.24.1"}
+
+    def version(name):
+        if name not in installed:
+            raise metadata.PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(metadata, "version", version)
+    found = versions(OnnxRuntimeEngine())
+    assert {name: each for name, each in found.items() if name.startswith("onnxruntime")} == installed

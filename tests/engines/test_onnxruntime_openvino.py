@@ -1,6 +1,10 @@
 """ONNX Runtime's OpenVINO provider for real, where a build has it: the contract, and a graph that it takes in part."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,18 +17,23 @@ from harness.engine import ExportSpec, SessionConfig
 from harness.errors import Unsupported
 from harness.tiny_model import TINY_INPUTS, tiny_artifact, tiny_calibration, tiny_inputs, tiny_onnx, tiny_reference
 from harness.vocabulary import FORMAT_ONNX, Precision, Unknowable
+from results.rows import rows
+from results.store import RunStore
 
 ort = pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
-pytestmark = [
-    pytest.mark.engine,
-    pytest.mark.skipif(
-        "OpenVINOExecutionProvider" not in ort.get_available_providers(),
-        reason="this onnxruntime has no OpenVINO provider: it is in onnxruntime-openvino, in an environment of its own",
-    ),
-]
+pytestmark = pytest.mark.engine
+INTERPRETER = Path(os.environ.get("HARNESS_ONNXRUNTIME_OPENVINO", ""))
+here = pytest.mark.skipif(
+    "OpenVINOExecutionProvider" not in ort.get_available_providers(),
+    reason="this onnxruntime has no OpenVINO provider: it is in onnxruntime-openvino, in an environment of its own",
+)
+elsewhere = pytest.mark.skipif(
+    not INTERPRETER.is_file(), reason="HARNESS_ONNXRUNTIME_OPENVINO names no Python with onnxruntime-openvino"
+)
 
 
+@here
 class TestContract(EngineConformance):
     engine = OnnxRuntimeEngine
     device = "openvino:cpu"
@@ -65,6 +74,7 @@ def split(tmp_path):
     return artifact
 
 
+@here
 def test_a_fallback_made_on_purpose_is_caught(split, tmp_path):
     session = _load(split, tmp_path)
     execution = session.describe()
@@ -82,12 +92,14 @@ def test_a_fallback_made_on_purpose_is_caught(split, tmp_path):
     assert relative_difference(stream.fetch(), tiny_reference(tiny_inputs())) < 1e-5
 
 
+@here
 def test_strict_refuses_it(split, tmp_path):
     with pytest.raises(Unsupported, match="does not take every node") as caught:
         _load(split, tmp_path, strict=True)
     assert "fallback: allow" in caught.value.hint
 
 
+@here
 def test_hardware_that_is_not_there_is_refused(tmp_path):
     absent = {"openvino:gpu", "openvino:npu"} - {device.name for device in OnnxRuntimeEngine().probe().devices}
     if not absent:
@@ -97,6 +109,41 @@ def test_hardware_that_is_not_there_is_refused(tmp_path):
             _load(tiny_onnx(tmp_path), tmp_path, device=device)
 
 
+@here
 def test_an_option_that_the_provider_does_not_have_is_named(tmp_path):
     with pytest.raises(Unsupported, match="nonsense"):
         _load(tiny_onnx(tmp_path), tmp_path, options=OnnxRuntimeOptions(provider_options={"nonsense": 1}))
+
+
+@elsewhere
+def test_a_run_measures_it_in_the_environment_that_its_suite_names(split, tmp_path):
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "suite.yaml").write_text(
+        f"""
+version: 1
+workloads:
+  whole: {{source: {{onnx: {tiny_onnx(tmp_path / "whole").path}}}, task: raw, input: [3, 16, 16]}}
+  split: {{source: {{onnx: {split.path}}}, task: raw, input: [3, 16, 16]}}
+matrix: {{engine: [onnxruntime], device: "openvino:cpu", precision: [fp32], threads: [1], scenario: [latency]}}
+preset: quick
+launches: 1
+interpreters: {{onnxruntime: {INTERPRETER}}}
+"""
+    )
+    said = subprocess.run(
+        [sys.executable, "-m", "harness", "run", "suite.yaml", "--quiet"],
+        cwd=tmp_path,
+        env={**os.environ, "HARNESS_CACHE": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 0, said.stdout + said.stderr
+    found = {row.cell.workload: row for row in rows(RunStore.open("latest", tmp_path / "runs"))}
+    whole, part = found["whole"], found["split"]
+    assert whole.ranked
+    assert whole.execution.nodes_by_device == {"openvino:cpu": 5}
+    installed = "from importlib.metadata import version; print(version('onnxruntime-openvino'))"
+    there = subprocess.run([INTERPRETER, "-c", installed], capture_output=True, text=True, check=True)
+    assert whole.versions["onnxruntime-openvino"] == there.stdout.strip()
+    assert [finding.kind for finding in part.findings if finding.unranked] == ["fell-back"]

@@ -16,6 +16,7 @@ from engines.exporters.torch_aoti import TorchAoti
 from engines.exporters.torch_int8 import TorchInt8
 from engines.exporters.torch_script import TorchScript
 from engines.torch import TorchEngine, TorchOptions
+from engines.torch_inductor import require_compiler
 from harness.conformance import EngineConformance, relative_difference
 from harness.engine import ExportSpec, SessionConfig
 from harness.errors import DataError, EngineUnavailable, ExportFailed, Unsupported
@@ -234,6 +235,72 @@ def test_fusion_off_is_a_loop_for_every_operation(fp32, cache):
         session.close()
         loops.append(sum(file.read_text().count("for(int64_t x0=") for file in config.scratch.rglob("*.py")))
     assert loops[0] < loops[1]
+
+
+@pytest.fixture
+def compiler():
+    """Skip, with the reason, where inductor has nothing to compile with."""
+    try:
+        require_compiler()
+    except Unsupported as error:
+        pytest.skip(error.message)
+
+
+@pytest.fixture
+def timed():
+    """The operators for which inductor timed kernels against each other, and the milliseconds of each kernel."""
+    from torch._inductor import select_algorithm
+
+    found = {}
+
+    def save(timings, operator, *_):
+        found[operator] = list(timings.values())
+
+    select_algorithm.add_feedback_saver(save)
+    yield found
+    select_algorithm.clear_feedback_savers()
+
+
+@pytest.fixture(scope="module")
+def products(tmp_path_factory):
+    """A program with a product that is large enough for inductor to have more than one kernel for it."""
+    nn, folder = torch.nn, tmp_path_factory.mktemp("products")
+    layers = (nn.Flatten(), nn.Linear(768, 80), nn.Unflatten(1, (5, 16)), nn.AvgPool1d(16), nn.Flatten())
+    made = _torch.export(_torch.Traceable(nn.Sequential(*layers).eval(), TINY_INPUTS[0].name), spec(), folder)
+    return tiny_artifact(folder / made.entry, FORMAT_TORCH_EXPORT, FP32)
+
+
+def chosen(timed):
+    """Whether there was a choice; every kernel of it took some time."""
+    assert all(len(kernels) > 1 and min(kernels) > 0 for kernels in timed.values())
+    return bool(timed)
+
+
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated:UserWarning")  # inductor's own use of it
+@pytest.mark.parametrize(
+    ("compile_mode", "freezing"),
+    [
+        ("max-autotune", True),
+        ("max-autotune-no-cudagraphs", None),  # on a CPU only weights that are constants leave a choice
+    ],
+)
+def test_max_autotune_times_kernels_of_frozen_weights(products, load, tmp_path, timed, compile_mode, freezing):
+    """The caches lie in a new folder: nothing that was chosen before is taken from there."""
+    options = TorchOptions(mode="compile", compile_mode=compile_mode, freezing=freezing, inductor=QUICK)
+    session = TorchEngine().load(products, SessionConfig("cpu", FP32, threads=1, options=options, scratch=tmp_path))
+    answers = infer(session)
+    session.close()
+    assert relative_difference(answers, infer(load(products))) < 1e-5
+    assert chosen(timed) == bool(freezing)
+
+
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated:UserWarning")  # as above
+def test_max_autotune_times_kernels_of_a_package(products, load, tmp_path, timed):
+    package, _ = converted(TorchAoti(), products, tmp_path / "tuned", max_autotune=True, inductor=QUICK)
+    assert relative_difference(infer(load(package, mode="aoti")), infer(load(products))) < 1e-5
+    assert chosen(timed)
 
 
 @pytest.mark.filterwarnings("ignore:inductor.{2}_alloc_from_pool:UserWarning")  # torch's own operator, of its pool

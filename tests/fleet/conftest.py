@@ -88,14 +88,14 @@ def free_port():
 class Lab:
     """A folder with the certificates of a fleet, its processes, and what they wrote."""
 
-    def __init__(self, folder, hosts):
+    def __init__(self, folder, hosts, address="127.0.0.1", port=None):
         self.folder = folder
-        self.port = free_port()
-        self.address = f"tls://127.0.0.1:{self.port}"
+        self.listens, self.port = address, port or free_port()
+        self.address = f"tls://{address}:{self.port}"
         self.processes = []
         self.wires = []
         named = [word for name in hosts for word in ("--host", name)]
-        code, words = self.command("fleet", "init", "lab", "--scheduler", "127.0.0.1", *named).ended()
+        code, words = self.command("fleet", "init", "lab", "--scheduler", address, *named).ended()
         assert code == 0, words
         self.write_fleet()
 
@@ -107,23 +107,24 @@ class Lab:
         text = {"version": 1, "scheduler": self.address, "tls": client, "patience": "120s", **said}
         self.fleet.write_text(json.dumps({key: value for key, value in text.items() if value is not None}))
 
-    def command(self, *words, log="client.log", version=None):
-        """Start a command of the harness in the folder, of another version if that is asked for."""
+    def command(self, *words, log="client.log", version=None, at=()):
+        """Start a command of the harness in the folder; of another version, or elsewhere, if that is asked for."""
         other = f"import harness; harness.__version__ = {version!r}; from harness.cli import main; main()"
         begin = ["-c", other] if version else ["-m", "harness"]
         cache = str(self.folder / "cache")
         return self._kept(
-            Process([sys.executable, *begin, *words], self.folder / log, self.folder, HARNESS_CACHE=cache)
+            Process([*at, sys.executable, *begin, *words], self.folder / log, self.folder, HARNESS_CACHE=cache)
         )
 
-    def scheduler(self):
+    def scheduler(self, at=()):
         """Start the scheduler and wait until it listens."""
-        listen = ("--host", "127.0.0.1", "--port", self.port)
-        process = self.command("fleet", "scheduler", "--tls", "lab/scheduler", *map(str, listen), log="scheduler.log")
+        listen = ("--host", self.listens, "--port", str(self.port))
+        words = ("fleet", "scheduler", "--tls", "lab/scheduler", *listen)
+        process = self.command(*words, log="scheduler.log", at=at)
         process.says("listens at")
         return process
 
-    def worker(self, name, *, wait=True, **asked):
+    def worker(self, name, *, wait=True, at=(), **asked):
         """Start a host under another name than this machine's, see ``worker.py``; wait until it is registered."""
         text = {
             "name": name,
@@ -133,7 +134,7 @@ class Lab:
             **asked,
         }
         (self.folder / "hosts").mkdir(exist_ok=True)
-        words = [sys.executable, HERE / "worker.py", json.dumps(text)]
+        words = [*at, sys.executable, HERE / "worker.py", json.dumps(text)]
         process = self._kept(Process(words, self.folder / f"{name}.log", self.folder))
         if wait:
             process.says("is registered at")
@@ -217,7 +218,7 @@ class Lab:
         return bool(lines) and lines[-1].startswith(b'{"started"')
 
 
-WIRES = _module("wire")
+WIRES, CABLES = _module("wire"), _module("cable")
 FILES = {"ca": "ca.pem", "certificate": "certificate.pem", "key": "key.pem"}
 
 
@@ -226,13 +227,27 @@ def make_lab(tmp_path_factory):
     """The maker of labs."""
     made = []
 
-    def make(*hosts):
-        made.append(Lab(tmp_path_factory.mktemp("lab"), hosts))
+    def make(*hosts, **where):
+        made.append(Lab(tmp_path_factory.mktemp("lab"), hosts, **where))
         return made[-1]
 
     yield make
     for lab in made:
         lab.close()
+
+
+@pytest.fixture(scope="session")
+def make_switch():
+    """The maker of switches."""
+    made = []
+
+    def make(*names):
+        made.append(CABLES.switch(*names))
+        return made[-1]
+
+    yield make
+    for switch in made:
+        switch.close()
 
 
 @pytest.fixture(scope="session")

@@ -85,8 +85,8 @@ def facts_of(suite):
     return {name: replace(FACTS, source=Source("onnx", name, f"hash-{name}")) for name in suite.workloads}
 
 
-def planned(suite, workloads=None, engines=ENGINES, find_route=route):
-    return expand(suite, workloads or facts_of(suite), engines, find_route)
+def planned(suite, workloads=None, engines=ENGINES, find_route=route, **other):
+    return expand(suite, workloads or facts_of(suite), engines, find_route, **other)
 
 
 def asked_for(plan):
@@ -289,6 +289,15 @@ def test_what_no_plan_can_give_is_refused(changes, message):
         planned(a_suite(**changes))
     assert message in caught.value.message
     assert caught.value.hint
+
+
+def test_machines_that_share_the_cells_have_the_budget_each():
+    suite = a_suite(budget="10s", matrix={"scenario": ["latency"]})
+    with pytest.raises(PlanError, match=r"= 14 s\n"):
+        planned(suite)
+    assert planned(suite, machines=2).cells
+    with pytest.raises(PlanError, match=r"= 14 s, shared by 2 machines\n"):
+        planned(suite.model_copy(update={"budget": "6s"}), machines=2)
 
 
 def test_what_changes_the_work_is_identity_and_what_does_not_is_not():

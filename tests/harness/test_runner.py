@@ -123,6 +123,49 @@ def test_each_launch_is_announced_then_filed_before_the_next(sink, bench):
     assert sorted(file.name for file in sink.folder.iterdir()) == ["logs", "samples"]
 
 
+class Machine:
+    """A lock that notes when it is taken and let go, among the events of a run."""
+
+    def __init__(self, sink):
+        self.sink = sink
+
+    @contextlib.contextmanager
+    def __call__(self):
+        self.sink.events.append(("taken",))
+        yield (7, 8)
+        self.sink.events.append(("let go",))
+
+
+def test_a_launch_has_the_machine_from_before_its_start_until_it_is_filed(sink, bench, monkeypatch):
+    seen = []
+
+    def noted(_kind, _job, child, _answer):
+        seen.append(child.descriptors)
+        return Skipped("seen")
+
+    monkeypatch.setattr(process, "call", noted)
+    ran(sink, bench, cell("prove"), cell("latency"), machine=Machine(sink))
+    assert [event[0] for event in sink.events] == ["taken", "started", "finished", "let go"] * 2
+    assert seen == [(7, 8)] * 2
+
+
+def test_what_is_not_executed_does_not_wait_for_the_machine(sink, bench):
+    settled = Step(cell(), Launch(0), Skipped("its prove launch failed"))
+    steps = [settled, Step(cell("latency"), Launch(0)), Step(cell(batch=2), Launch(0))]
+    benches = {cell(batch=2).variant_id: Skipped("no exporter")}
+    list(runner.run(Queue(*steps), sink, setting(benches, machine=Machine(sink))))
+    assert [event[0] for event in sink.events] == ["started", "finished"] * 3
+
+
+def test_who_is_interrupted_while_it_waits_has_begun_nothing(sink, bench):
+    def waiting():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ran(sink, bench, cell(), machine=waiting)
+    assert sink.events == []
+
+
 @pytest.mark.parametrize(
     "trouble", [Failed(Stage.EXPORT, "crash", "the export died", "look"), Skipped("no exporter", "install one")]
 )

@@ -29,7 +29,8 @@ from harness.vocabulary import (
 )
 from reports.html import render
 from reports.model import RowName
-from reports.view import build
+from reports.view import build, of_runs
+from results.merged import merged
 from results.row import (
     AccuracyResult,
     Change,
@@ -42,6 +43,7 @@ from results.row import (
     Standing,
     Throughput,
 )
+from results.sources import Source
 
 MS, MIB = 1e6, 2.0**20
 HOSTILE = (
@@ -251,6 +253,47 @@ def page(rows, made=None, ties=1, **options):
     return render(build(made or manifest(), rows, standings(rows, ties), **options))
 
 
+def source(rows, suite="quickstart", run_id="01A", **changes):
+    """Return a run of ``rows``."""
+    known = {
+        "run_id": run_id,
+        "created_at": "2026-02-03T04:05:06+00:00",
+        "suite": suite,
+        "hw_id": "aaaaaaaaaaaa",
+        "env_id": "e",
+        "machine": "AMD EPYC, 2 cores",
+        "manifest": manifest(plan={"suite": suite, "preset": "default", "seed": 7}, run_id=run_id),
+        "rows": tuple(rows),
+        "records": 9,
+        "folder": Path("runs") / run_id,
+    }
+    return Source(**{**known, **changes})
+
+
+def recommended(offered, rows):
+    """Return a recommendation about ``varied`` rows with everything that there can be in one."""
+    best, other, misled, failed = (rows[place].variant_id for place in (3, 2, 5, 6))
+    return offered.recommendation(
+        offered.offer(best, spares=1),
+        offered.offer(other, cost=offered.cost(2000.0, "Other box"), capacity=offered.capacity(at_least=True)),
+        excluded=(
+            offered.excluded(failed, trust="latency failed at steady: signal 11"),
+            offered.excluded(misled, trust="ran fp32", slo="no rate met it"),
+        ),
+        relaxations=(offered.relaxation(misled),),
+        sensitivities=(
+            offered.sensitivity(),
+            offered.sensitivity(other, holds=False, of="load", words="stays the choice up to 300 per second"),
+        ),
+    )
+
+
+def answered(offered):
+    """Return the view of a run that begins with what to buy, as ``harness report`` makes it."""
+    rows = varied()
+    return of_runs(merged([source(rows)]), None, [recommended(offered, rows)])
+
+
 def many(count=200):
     """Return ``count`` measured rows of two workloads, told apart by threads."""
     engines = ("torch", "onnxruntime", "openvino", "litert", "tvm")
@@ -319,6 +362,8 @@ def make():
         manifest,
         page,
         many,
+        source,
+        answered,
     )
     named = {maker.__name__: maker for maker in (*makers, hostile_rows, hostile_manifest)}
     return SimpleNamespace(**named, HOSTILE=HOSTILE, SCENARIOS=SCENARIOS, INT8=Precision.INT8)

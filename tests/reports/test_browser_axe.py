@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
+from reports import site
 from reports.html import render
-from reports.model import Column, Figure, Panel, Section, Sheet, Value, Verdict
-from reports.view import build
+from reports.view import of_runs
+from results.merged import merged
 
 pytestmark = pytest.mark.browser
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
 
+PAGES = ("varied", "hostile", "large", "answer", "machines", "index")
 _UNFOLD = """() => {
   for (const details of document.querySelectorAll("main details")) details.open = true;
   for (const part of document.querySelectorAll(".panel, .folds, .incidents, .groups")) {
@@ -22,41 +22,33 @@ _UNFOLD = """() => {
 }"""
 
 
-def with_answer(make):
-    rows = make.varied()
-    figures = (
-        Figure("devices", "3", "", "[3, 4]", "passes", "good"),
-        Figure("cost", "0.4", "EUR", note="no", tone="bad"),
-    )
-    card = Verdict("lite0", "p99 ≤ 33 ms", "Three of the machine.", (0,), figures, ("It stays the choice.",))
-    columns = (Column("what", numeric=False), Column("by", "%"))
-    sheet = Sheet("t-machines", "What would change it", columns, ((Value("price"), Value("12")),))
-    answer = Section(
-        "answer",
-        "Recommendation",
-        "Answer",
-        "Best first.",
-        (Panel("lite0", card=card, sheets=(replace(sheet, id="t-relaxing"),)),),
-    )
-    return render(replace(build(make.manifest(), rows, make.standings(rows)), answer=answer, machines=(sheet,)))
-
-
 @pytest.fixture(scope="module")
-def folder(make, varied_page, tmp_path_factory):
+def folder(make, offered, varied_page, tmp_path_factory):
     folder = tmp_path_factory.mktemp("axe")
+    rows = make.varied()
+    elsewhere = make.source(rows, run_id="01B", machine="Intel Xeon, 8 cores", hw_id="bbbbbbbbbbbb", damage=("line 3",))
+    together = merged([make.source(rows), elsewhere])
+    odd = [merged([make.source(rows[6:9], text, f"02{place}")]) for place, text in enumerate(("a <b>", ""))]
+    index = [
+        site.Page("quickstart", of_runs(together), together),
+        site.Page("answer", make.answered(offered), odd[0]),
+        *(site.Page(each.sources[0].suite, of_runs(each), each) for each in odd),
+    ]
     pages = {
         "varied": varied_page,
         "hostile": make.page(make.hostile_rows(), make.hostile_manifest()),
         "large": make.page(make.many(320)),
-        "answer": with_answer(make),
+        "answer": render(make.answered(offered)),
+        "machines": render(of_runs(together)),
+        "index": site.index(index),
     }
-    for name, text in pages.items():
-        (folder / f"{name}.html").write_text(text, encoding="utf-8")
+    for name in PAGES:
+        (folder / f"{name}.html").write_text(pages[name], encoding="utf-8")
     return folder
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["varied", "hostile", "large", "answer"])
+@pytest.mark.parametrize("name", PAGES)
 def test_there_is_no_serious_violation(visit, folder, name, scheme):
     page = visit(folder / f"{name}.html", color_scheme=scheme, bypass_csp=True)
     page.evaluate(_UNFOLD)

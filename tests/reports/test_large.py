@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import html
 import io
 import json
 import re
+from dataclasses import replace
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.vocabulary import Completed, Failed, Finding, Stage
 from reports import large
@@ -23,6 +28,22 @@ from results.reported import line_differences
 
 def embedded(page, name):
     return json.loads(re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', page, re.DOTALL)[1])
+
+
+def array(text, kind):
+    return np.frombuffer(base64.b64decode(text, validate=True), f"<{kind}").tolist()
+
+
+def texts(coded, size):
+    """Return what the script makes of coded texts."""
+    of = coded["of"]
+    kind = "u1" if len(of) <= 256 else "u2" if len(of) <= 65536 else "u4"
+    return [of[at] for at in (array(coded["at"], kind) if "at" in coded else [0] * size)]
+
+
+def labels(found, size):
+    words = [texts(place, size) for place in found["labels"]]
+    return [" ".join(filter(None, each)) for each in zip(*words, strict=True)]
 
 
 def grown(make, count=400):
@@ -142,14 +163,19 @@ def test_counts_of_the_coverage_add_up(view):
 
 def test_the_script_finds_every_row_with_its_reason(view, page):
     found = embedded(page, "catalogue")
-    assert len(found["labels"]) == len(found["ids"]) == len(view.rows)
-    states = found["facets"]["state"]
-    why = [found["why"]["of"][at] for at in found["why"]["at"]]
-    failed = [index for index, at in enumerate(states["at"]) if states["of"][at] == "failed"]
+    size = len(view.rows)
+    assert [f"row-{anchor}" for anchor in found["ids"].split(" ")] == list(anchors(view.rows))
+    assert labels(found, size) == [name.label for name in view.rows]
+    why, states = texts(found["why"], size), texts(found["facets"]["state"], size)
+    failed = [index for index, state in enumerate(states) if state == "failed"]
     assert len(failed) == 10
     assert {why[index] for index in failed} == {"failed: signal 11"}
-    latency = next(figure for figure in found["figures"] if figure["key"] == "latency_ms")
-    assert [value is None for value in latency["values"]].count(True) == 10
+    lines = json.loads(view.downloads.json)
+    assert array(found["ranked"], "u1") == [int(line["ranked"]) for line in lines]
+    latency = array(next(figure for figure in found["figures"] if figure["key"] == "latency_ms")["values"], "f4")
+    known = [np.nan if line["latency_ms"] is None else line["latency_ms"] for line in lines]
+    assert latency == pytest.approx(known, rel=1e-6, nan_ok=True)
+    assert np.isnan(latency).sum() == 10
 
 
 def test_every_row_is_in_the_data_once_without_its_certificate(view, page, tmp_path):
@@ -195,7 +221,33 @@ def test_ids_that_begin_alike_are_told_apart(make):
 
 
 def test_an_empty_view_has_an_empty_catalogue():
-    assert json.loads(catalogue(build({}, (), ()), []))["labels"] == []
+    found = json.loads(catalogue(build({}, (), ()), []))
+    assert (found["ids"], found["labels"], found["ranked"]) == ("", [], "")
+
+
+@given(st.lists(st.text("ab é—"), max_size=40), st.integers(1, 400))
+def test_every_label_comes_back_as_it_was_however_many_words_it_has(make, words, count):
+    told = [" ".join(word.split()) for word in words] + [f"engine t{place} a b c d e f g h" for place in range(count)]
+    names = tuple(replace(make.named_row(f"{place:064x}"), label=label) for place, label in enumerate(told))
+    found = json.loads(catalogue(replace(build({}, (), ()), rows=names), [{}] * len(told)))
+    assert labels(found, len(told)) == told
+    assert texts(found["facets"]["accuracy"], len(told)) == ["not measured"] * len(told)
+
+
+def test_a_figure_beyond_what_the_list_can_hold_stays_the_largest(make):
+    view = build({}, (make.row(),), ())
+    found = json.loads(catalogue(view, [{"latency_ms": 1e300, "accuracy_change": -1e300}]))
+    assert [np.isfinite(array(figure["values"], "f4")).all() for figure in found["figures"]] == [True, True]
+
+
+def test_a_large_page_is_of_latin_letters_and_says_the_same(view, page):
+    assert max(page) <= "\xff"
+    raw = re.findall(r"<(?:script|style)[^>]*>(.*?)</(?:script|style)>", page, re.DOTALL)
+    assert len(raw) == 4
+    assert all(part.isascii() for part in raw)
+    label = "möglich 你好 — “x”"
+    odd = replace(view, subtitle=label)
+    assert label in html.unescape(render(odd))
 
 
 def test_a_row_partly_failed_keeps_its_figures(make):

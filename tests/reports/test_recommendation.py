@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import os
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +17,8 @@ from reports.recommendation import SHOWN, answer
 from reports.recommendation_words import Called
 from reports.text import showable
 from results.procurement.offers import Constraint, Span
+
+GOLDEN = Path(__file__).parent / "golden" / "answer.json"
 
 
 @pytest.fixture(scope="module")
@@ -235,6 +240,16 @@ def test_the_card_holds_the_answer_and_its_large_numbers(offered, groups, best, 
     assert f"{offered.SUSTAINED}; power mode: governor performance." in said
     assert "It keeps 99.8 % of FP32’s accuracy." in said
     assert panel.notes == (offered.UNITS_TESTED,)
+
+
+def test_the_answer_and_its_cost_are_golden(make, offered):
+    """``HARNESS_GOLDEN=write`` writes the file anew; read the difference before it is committed."""
+    view = make.answered(offered)
+    parts = [view.answer, next(section for section in view.sections if section.id == "cost")]
+    text = json.dumps([dataclasses.asdict(part) for part in parts], indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    if os.environ.get("HARNESS_GOLDEN") == "write":
+        GOLDEN.write_text(text, encoding="utf-8")
+    assert json.loads(text) == json.loads(GOLDEN.read_text(encoding="utf-8"))
 
 
 def test_blank_costs_say_how_to_fill_them(offered, groups, best):

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from harness.errors import StoreError
-from results.fleets import BACK, FLEET, LOST, MOVED, FleetRun, Part, is_fleet
-from results.store import RunStore, runs_in
+from results.fleets import BACK, FLEET, LOST, MOVED, FleetRun, Part, fleets_in, is_fleet, part_of
+from results.store import MANIFEST, RunStore, runs_in
 
 FACTS = {"suite": "s", "command": "harness run", "harness_version": "1", "hosts": {"oak": "hw"}}
 
@@ -86,3 +86,41 @@ def test_what_a_newer_harness_added_is_not_read_as_nothing(fleet, tmp_path):
     (fleet.folder / FLEET).write_text(json.dumps({**told, "weather": "fair"}))
     with pytest.raises(StoreError, match="weather"):
         FleetRun.open(fleet.fleet_id, tmp_path / "runs")
+
+
+def test_a_folder_without_its_file_is_none(fleet, tmp_path):
+    (tmp_path / "runs" / f"fleet-{'0' * 26}").mkdir()
+    assert [folder.name for folder in fleets_in(tmp_path / "runs")] == [fleet.fleet_id]
+    assert fleets_in(tmp_path / "nowhere") == ()
+    assert FleetRun.find("fleet-00", tmp_path / "runs") is None
+
+
+def test_it_is_found_by_its_folder(fleet, tmp_path):
+    assert is_fleet(str(fleet.folder))
+    assert is_fleet(f"{fleet.folder}/")
+    assert FleetRun.open(str(fleet.folder), tmp_path / "elsewhere").fleet_id == fleet.fleet_id
+    assert FleetRun.find(f"fleet-{'a' * 5000}", tmp_path / "runs") is None
+    assert FleetRun.find("fleet-\0", tmp_path / "runs") is None
+
+
+def test_its_runs_are_all_there_or_it_is_said(fleet, tmp_path):
+    with pytest.raises(StoreError, match="has no runs"):
+        fleet.stored()
+    made = []
+    for host in ("oak", "elm"):
+        manifest = {"fleet": {"id": fleet.fleet_id, "host": host, "from": ""}}
+        with RunStore.create(tmp_path / "runs", manifest) as store:
+            made.append(store.folder)
+        fleet.add(Part(store.run_id, host))
+        assert part_of(store.folder) == (fleet.fleet_id, host)
+        if host == "oak":
+            assert fleet.only() == store.folder
+    assert fleet.stored() == tuple(made)
+    with pytest.raises(StoreError, match="is 2 runs, and one is meant") as caught:
+        fleet.only()
+    assert f"{made[0].name} (oak), {made[1].name} (elm)" in caught.value.hint
+    (made[0] / MANIFEST).unlink()
+    with pytest.raises(StoreError, match=rf"lacks 1 of its 2 runs: {made[0].name} \(oak\)") as caught:
+        fleet.stored()
+    assert f"{made[1].name} (elm)" in caught.value.hint
+    assert part_of(made[0]) == ("", "")

@@ -9,7 +9,8 @@ import pytest
 from harness.errors import HarnessError, StoreError
 from harness.vocabulary import Precision
 from results import bundle
-from results.named import NoRun, find, tag, tags_of
+from results.fleets import FleetRun, Part
+from results.named import NoRun, any_folder_of, find, fleet_of, folder_of, tag, tags_of
 from results.snapshots import snapshot, write
 from results.store import MANIFEST, RunStore
 
@@ -205,3 +206,28 @@ def test_a_run_of_two_sides_is_meant_by_its_own_name_alone(factory, tmp_path, st
     assert (head.folder, head.snapshot.environment["python"]) == (newer, "other")
     with pytest.raises(HarnessError, match="measured one environment"):
         find(f"{older.name}@base", tmp_path, stored.repository)
+
+
+def test_a_fleet_is_meant_by_its_name_after_tags_and_before_refs(factory, tmp_path, stored):
+    recipe = factory.Recipe("lite0", "torch", Precision.FP32, launches=1, scenarios=("memory",))
+    one, two = (factory.write_run(tmp_path, (recipe,)) for _ in range(2))
+    facts = {"suite": "s", "command": "c", "harness_version": "1", "hosts": {}}
+    with FleetRun.create(tmp_path, **facts) as fleet:
+        fleet.add(Part(one.name, "oak"))
+        assert fleet_of(fleet.fleet_id[:10], tmp_path).fleet_id == fleet.fleet_id
+        assert find(fleet.fleet_id, tmp_path, stored.repository).folder == one
+        assert any_folder_of(str(fleet.folder), tmp_path, stored.repository) == one
+        fleet.add(Part(two.name, "elm"))
+    for finding in (find, folder_of, any_folder_of):
+        with pytest.raises(StoreError, match="is 2 runs, and one is meant here"):
+            finding(fleet.fleet_id, tmp_path, stored.repository)
+    tag(two, "fleet-0")
+    assert fleet_of("fleet-0", tmp_path) is None
+    assert folder_of("fleet-0", tmp_path, stored.repository) == two
+    git(stored.repository, "branch", "fleet-support")
+    assert fleet_of("fleet-support", tmp_path) is None
+    with pytest.raises(NoRun, match="there is no run of fleet-support"):
+        find("fleet-support", tmp_path, stored.repository)
+    with pytest.raises(StoreError, match="is no file, run, tag or git ref here") as caught:
+        find("fleet-nonesuch", tmp_path, stored.repository)
+    assert f"fleets: {fleet.fleet_id}" in caught.value.hint

@@ -343,3 +343,25 @@ def test_the_energy_of_a_soak_is_that_of_its_own_launch(factory, tmp_path, monke
     assert (energy.scope, energy.source, row.energy) == ("package", "rapl", ())
     assert energy.watts == pytest.approx(40.0)
     assert energy.joules_per_inference.estimate == pytest.approx(40.0 / soak.sustained, rel=0.05)
+
+
+def test_the_sensors_of_a_row_are_those_beside_its_timed_launches(factory, tmp_path, monkeypatch):
+    whole, clocks = factory.record_of, Column("cpufreq/mean", "cpufreq", "clock", "cpu", "kHz")
+
+    def sensed(store, recipe, scenario, launch, seed):
+        record = whole(store, recipe, scenario, launch, seed)
+        if scenario != "latency":
+            return record
+        times_ns = np.arange(-10, 200) * 100_000_000
+        values = np.full((len(times_ns), 1), 2e6 + 1e5 * launch.index)
+        path = store.folder / f"telemetry-{launch.index}.npz"
+        Table((clocks,), times_ns, values, {"temperature": "no"}).save(path)
+        return replace(record, telemetry=factory.reference(store.folder, path, len(times_ns)))
+
+    monkeypatch.setattr(factory, "record_of", sensed)
+    recipe = factory.Recipe("lite0", "torch", FP32, 10.0, launches=3, scenarios=("prove", "latency"))
+    (row,) = rows(RunStore.open(factory.write_run(tmp_path, (recipe,))))
+    clock, temperature = row.sensors
+    assert (clock.name, clock.launches) == ("CPU clock", 3)
+    assert clock.spread == pytest.approx((2000.0, 2100.0, 2200.0))
+    assert (temperature.spread, temperature.reason) == (None, "no")

@@ -359,3 +359,13 @@ def test_the_rows_of_the_sensors_are_counted(run, checked, rows_said, caught):
     detail = checked()[0].get("files", "")
     assert (detail == f"{said['path']} holds 3 rows, its record says 4") == caught
     assert bool(detail) == caught
+
+
+@pytest.mark.parametrize("form", ["{}", '{{"rows": {}}}', '<script type="application/json" id="rows">{}</script>'])
+def test_a_report_with_two_rows_of_one_id_is_refused(tmp_path, whole, form):
+    first, *others = whole[1].rows.values()
+    lines = [first, *others, {**first, "latency_ms": 1.0}]
+    (tmp_path / "page.html").write_text(form.format(json.dumps(lines)))
+    with pytest.raises(DataError, match=rf"page\.html has several rows with the id {first['variant_id']}") as caught:
+        published(tmp_path / "page.html")
+    assert "make it anew" in caught.value.hint

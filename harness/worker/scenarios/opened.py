@@ -197,7 +197,7 @@ def versions(engine: Engine) -> dict[str, str]:
     from importlib import metadata
 
     found = {"harness": harness.__version__, "python": platform.python_version(), "numpy": np.__version__}
-    for name in engine.distributions:
+    for name in (*engine.distributions, *engine.alternatives):
         # A runtime may come as one of several distributions: the probe has told that it is there, and its version.
         with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)

@@ -7,6 +7,7 @@ import gc
 import itertools
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -28,7 +30,7 @@ pytest.importorskip("cryptography")
 
 from harness.fleet import certificates, config, questions, settings
 from harness.fleet.config import Address, FleetFile
-from harness.fleet.contract import FleetError, HostLostError
+from harness.fleet.contract import FleetError, HostLostError, UnreachableError
 from harness.fleet.dask_fleet import DaskFleet, RemoteHost
 from harness.fleet.serving import Station, serve_scheduler, serve_worker
 
@@ -325,6 +327,27 @@ def heard(lab, context):
         return b""
 
 
+def test_who_speaks_no_tls_is_not_heard(lab, monkeypatch):
+    monkeypatch.setattr(settings, "CONNECT_S", 1.0)
+    bare = FleetFile(Address("tcp", "127.0.0.1", lab.port))
+    with DaskFleet(bare) as connected, pytest.raises(FleetError, match="cannot be reached") as raised:
+        connected.hosts()
+    assert "check `scheduler:` of the fleet file" in raised.value.hint
+    answer = b""
+    with socket.create_connection(("127.0.0.1", lab.port), timeout=WAIT_S) as plain, suppress(ConnectionError):
+        plain.sendall(b"no hello of TLS" * 10)
+        answer = plain.recv(1)
+    assert answer in {b"", b"\x15"}  # an alert of TLS (RFC 8446, 5.1) or nothing, and no word of Dask's
+
+
+@pytest.mark.parametrize("package", ["harness", "distributed"])
+def test_a_version_that_differs_is_named_with_both(package):
+    here = settings.versions()
+    settings.check_versions("the host oak", here)
+    with pytest.raises(FleetError, match=rf"the host oak has {package} 0\.1, this is {re.escape(here[package])}"):
+        settings.check_versions("the host oak", here | {package: "0.1"})
+
+
 def test_each_listens_at_one_port_of_loopback_where_the_scheduler_does(lab, fleet):
     """No web server is among them, and nothing that can be reached from elsewhere."""
     assert all(config.address(seen.address).loopback for seen in fleet.seen())
@@ -412,6 +435,37 @@ def test_a_scheduler_that_is_restarted_loses_nothing(own_lab, said):
     assert own_lab.did("a", "run") == ["began", "ended"]
     assert found[0].record == {"pid": worker.pid, "again": True}
     assert "the connection to" in worker.stdout.readline()
+
+
+def test_a_question_that_begins_while_the_scheduler_is_away_waits_for_it(own_lab, said):
+    first = own_lab.scheduler()
+    own_lab.ready("a")
+    with DaskFleet(own_lab.fleet, said.append) as connected:
+        host, found = RemoteHost(connected, "a"), []
+        assert host.about().name == "a"
+        first.kill()
+        first.wait()
+        until(lambda: connected._line._client.status != "running", "the end of the connection")
+        asking = threading.Thread(target=lambda: found.append(host.about().name))
+        asking.start()
+        asking.join(2.0)  # of the patience of a minute
+        own_lab.scheduler()
+        asking.join()
+    assert found == ["a"]
+
+
+def test_a_scheduler_that_stays_away_is_no_loss_of_a_host(own_lab, said, monkeypatch):
+    monkeypatch.setattr(settings, "CONNECT_S", 1.0)
+    scheduler = own_lab.scheduler()
+    own_lab.ready("a")
+    with DaskFleet(replace(own_lab.fleet, patience_s=1.0), said.append) as connected:
+        host = RemoteHost(connected, "a")
+        assert host.about().name == "a"
+        scheduler.kill()
+        scheduler.wait()
+        with pytest.raises(UnreachableError, match=r"scheduler .*; it was waited for 1 s") as raised:
+            host.about()
+    assert "--resume" in raised.value.hint
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

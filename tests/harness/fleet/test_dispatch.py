@@ -12,13 +12,14 @@ import pytest
 
 from harness import codec, jobs, plan_order
 from harness.artifacts import Request, Route, Workshop
+from harness.budget import Budget
 from harness.cache import Cache
 from harness.errors import StoreError
 from harness.fleet import sharing
 from harness.fleet.contract import FleetError, HostLostError, Packed, Terms
 from harness.fleet.dispatch import Crew, Dispatch
 from harness.fleet.errands import Errand
-from harness.fleet.events import Ended, Lost, Moved, Noted, Started, Unmeasured
+from harness.fleet.events import Ended, Finished, Lost, Moved, Noted, Started, Unmeasured
 from harness.fleet.sending import Packing
 from harness.prepare import Portable
 from harness.runner import Bench
@@ -32,13 +33,17 @@ from harness.vocabulary import (
     PlannedCell,
     Precision,
     Record,
+    SamplesRef,
     Scenario,
+    Skipped,
     State,
+    Timing,
     digest,
 )
 from results.store import RunStore
 
 HOST = {"hw_id": "hw", "env_id": "env"}
+SAMPLES = SamplesRef("samples/x.npz", "0" * 64, 1)
 NOISY = {"steal": NoiseReading(State.BAD, 0.5, 0.05)}
 
 
@@ -65,6 +70,7 @@ class Scripted:
     answers: bool = True  # whether it keeps the record of that one
     noisy: bool = False
     wrong: dict = field(default_factory=dict)  # of a record's fields, by a test's will
+    values: tuple = ()  # of the medians, in turn
     files: dict = field(default_factory=dict)
     has: bool = False  # every file, from the start
     asked: Counter = field(default_factory=Counter)
@@ -125,6 +131,9 @@ class Scripted:
             cell_id=step.cell.cell_id, variant_id=step.cell.variant_id, noise=NOISY if self.noisy else {},
             log=f"logs/{step.cell.cell_id[:8]}-{step.launch.index}-{step.launch.attempt}.log",
         )  # fmt: skip
+        if self.values:
+            value = 1000 * self.values[step.launch.index % len(self.values)]
+            record = replace(record, timing=Timing(0, 0, 0, steady_iterations=1, steady_ns=value, median_ns=value))
         encoded = codec.encode(replace(record, **self.wrong))
         return Packed(digest({"finished": encoded})[:16], encoded, {record.log: b"words", **self.files})
 
@@ -157,12 +166,13 @@ class Lab:
         self.words = []
         self.moved = {}
 
-    def errand(self, host, plan, portables=None, retries=0):
+    def errand(self, host, plan, portables=None, retries=0, budget=None):
         """Make a run on a host."""
         store = RunStore.create(self.folder / "runs", {"plan": codec.encode(plan), "host": HOST})
         self.stores.append(store)
         chosen = portables or {each.cell.variant_id: self.portable for each in plan.cells}
-        return Errand(host, store, plan, chosen, Terms(600.0, strict=False, warm=False, loads={}, limits={}), retries)
+        terms = Terms(600.0, strict=False, warm=False, loads={}, limits={})
+        return Errand(host, store, plan, chosen, terms, retries, budget=budget)
 
     def dispatch(self, hosts, errands, kinds=None, blamed=None):
         crew = Crew(
@@ -175,7 +185,7 @@ class Lab:
         return Dispatch(crew, errands, blamed or {})
 
     def further(self, left, host, plan):
-        made = self.errand(host, plan, left.portables, left.retries)
+        made = self.errand(host, plan, left.portables, left.retries, left.budget)
         self.moved[made.store.run_id] = left.store.run_id
         return made
 
@@ -195,10 +205,10 @@ def lab(tmp_path):
         store.close()
 
 
-def shared(lab, plan, *hosts):
+def shared(lab, plan, *hosts, budget=None):
     """Return an errand for each host, of its share."""
     given = sharing.shares(plan, [host.name for host in hosts], lambda _: True)
-    return [lab.errand(host.name, given[host.name]) for host in hosts]
+    return [lab.errand(host.name, given[host.name], budget=budget) for host in hosts]
 
 
 def kinds_of(events):
@@ -369,6 +379,12 @@ def test_a_host_that_refuses_to_begin_is_told_of_by_its_reason(lab):
         ({"duration_ns": "long"}, {}, "gave what is no record"),
         ({}, {"../../escaped": b"x"}, "is no file of a run folder"),
         ({}, {"/tmp/escaped": b"x"}, "is no file of a run folder"),
+        ({}, {"records.jsonl": b""}, "is no file of a run folder"),
+        ({}, {"samples/../manifest.json": b"{}"}, "is no file of a run folder"),
+        ({}, {"logs/..": b""}, "is no file of a run folder"),
+        ({}, {"logs/of-another-launch.log": b"x"}, "which its record does not refer to"),
+        ({"samples": SAMPLES}, {SAMPLES.path: b"rotten"}, "gave samples/x.npz otherwise than its record says"),
+        ({"samples": SAMPLES}, {}, "gave samples/x.npz otherwise than its record says"),
     ],
 )
 def test_an_answer_that_is_none_is_not_filed(lab, wrong, files, said):
@@ -378,6 +394,81 @@ def test_an_answer_that_is_none_is_not_filed(lab, wrong, files, said):
     assert said in lost.reason
     assert lab.records() == []
     assert not list(lab.folder.rglob("escaped"))
+
+
+# --- a budget ----------------------------------------------------------------------------------------------------
+
+
+def budget(seconds, launches=20):
+    return Budget(f"{seconds}s", float(seconds), launches)
+
+
+def slow(name, **other):
+    """Return a host each of whose launches takes a second, and times a thing that varies."""
+    return Scripted(name, wrong={"duration_ns": 10**9}, values=(100, 90, 110, 105), **other)
+
+
+def spent_s(records):
+    return sum(record.duration_ns for record in records) / 1e9
+
+
+def test_every_host_spends_the_budget_on_its_share(lab):
+    plan = plan_of(4, launches=5)
+    oak, elm = slow("oak"), slow("elm")
+    lab.run([oak, elm], shared(lab, plan, oak, elm, budget=budget(15)))
+    for store in lab.stores:
+        assert spent_s(store.records()) == 15.0
+        launches = Counter(cell_id for cell_id, _ in completed(store.records()))
+        assert launches.keys() == {planned.cell.cell_id for planned in store.plan.cells}
+        proofs, timed = sorted(launches.values())[:2], sorted(launches.values())[2:]
+        assert proofs == [1, 1]
+        assert min(timed) >= 2
+        assert sum(timed) == 13  # and not the 10 of the plan
+
+
+def test_what_a_budget_does_not_hold_is_told_and_not_asked_for(lab):
+    oak = slow("oak")
+    events = lab.run([oak], [lab.errand("oak", plan_of(4), budget=budget(6))])
+    skipped = [record for record in lab.records() if isinstance(record.outcome, Skipped)]
+    assert [record.outcome.reason for record in skipped] == ["not run: the budget of 6s was spent"] * 2
+    assert len(oak.launched) == spent_s(lab.records()) == 6
+    assert kinds_of(events) == {"Started": 8, "Finished": 8, "Ended": 1}
+
+
+def test_a_budget_is_not_spent_anew_by_a_resume(lab):
+    errand = lab.errand("oak", plan_of(2), budget=budget(12))
+    oak = slow("oak", lost_in=7, answers=True)
+    lab.run([oak], [errand])
+    assert spent_s(lab.records()) == 7.0
+    oak.gone = False
+    oak.lost_in = None
+    events = lab.run([oak], [errand])
+    assert kinds_of(events)["Recovered"] == 1
+    assert spent_s(lab.records()) == len(oak.launched) == 12
+    assert len(completed(lab.records())) == 12
+
+
+@pytest.mark.parametrize(("lost_in", "rows"), [(4, 3), (8, 1), (9, 0)])
+def test_a_lost_host_leaves_the_rows_that_lack_their_first_launches(lab, lost_in, rows):
+    """Three proofs, then two launches of each, then whatever the budget buys."""
+    oak, elm = slow("oak", lost_in=lost_in, answers=False), slow("elm")
+    events = lab.run([oak, elm], [lab.errand("oak", plan_of(3, launches=2), budget=budget(20))])
+    assert sum(event.rows for event in events if isinstance(event, Moved)) == rows
+    assert not any(isinstance(event, Unmeasured) for event in events)
+    assert len(elm.launched) == (20 if rows else 0)
+    timed = Counter(cell_id for cell_id, _ in completed(lab.records()))
+    assert all(timed[each.cell.cell_id] >= each.launches for each in plan_of(3, launches=2).cells)
+
+
+def test_what_is_left_of_a_budget_is_time(lab):
+    oak, elm = slow("oak"), slow("elm")
+    dispatch = lab.dispatch([oak, elm], shared(lab, plan_of(2), oak, elm, budget=budget(9)))
+    assert dispatch.left_s("oak") == dispatch.left_s("elm") == 9.0
+    with closing(dispatch.run()) as events:
+        next(event for event in events if isinstance(event, Finished))
+        assert dispatch.left_s("oak") + dispatch.left_s("elm") == 17.0
+        list(events)
+    assert dispatch.left_s("oak") == dispatch.left_s("elm") == 0.0
 
 
 # --- the client --------------------------------------------------------------------------------------------------

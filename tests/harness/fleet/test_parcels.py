@@ -132,7 +132,7 @@ def test_no_piece_is_larger_than_eight_mebibytes(tmp_path):
     assert sizes == [8 << 20, 1]
 
 
-@pytest.mark.parametrize("change", [b"<net />", b"<n/>", None], ids=["longer", "shorter", "gone"])
+@pytest.mark.parametrize("change", [b"<net />", b"<n/>", b"<NET/>", None], ids=["longer", "shorter", "as long", "gone"])
 def test_a_file_that_changes_while_it_is_sent_is_told(folder, change):
     parcel = parcel_of(folder)
     (folder / "graph.xml").unlink()

@@ -1,6 +1,7 @@
 """The address of a team's index, its tables, and what is said where something is wrong: never a password."""
 
 import logging
+import os
 import socket
 import sys
 import threading
@@ -170,6 +171,17 @@ def test_parameters_of_libpq_are_passed_on(postgres, database, monkeypatch):
     assert "connect_timeout" not in address(url).parameters
     assert "does not support SSL" in refusal(f"{postgres.by_port(database)}?sslmode=require")
     assert "sslmode" in refusal(f"{url}&sslmode=sometimes")
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has no limit for what is unanswered")
+def test_a_server_that_went_silent_is_given_up_after_two_minutes(postgres, database):
+    with writing(address(postgres.by_port(database))) as target, target.session.begin():
+        connection = target.session.connection().connection.dbapi_connection
+        with socket.socket(fileno=os.dup(connection.fileno())) as opened:
+            options = (socket.TCP_USER_TIMEOUT, socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+            unanswered_ms, idle_s, interval_s, count = (opened.getsockopt(socket.IPPROTO_TCP, each) for each in options)
+    assert unanswered_ms == 120_000
+    assert idle_s + interval_s * count == 120
 
 
 def test_a_schema_may_hold_the_index(postgres, database):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -15,9 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.fleet import machine_lock
-from harness.fleet.contract import FleetError
-from harness.fleet.machine_lock import held, lock_file
+from harness import machine_lock
+from harness.machine_lock import LockError, Turns, held, lock_file
 
 
 @pytest.fixture
@@ -29,13 +29,13 @@ def free(file):
     try:
         with held(file, "a look", patience_s=0.0):
             return True
-    except FleetError:
+    except LockError:
         return False
 
 
 def test_the_second_is_told_who_has_it_and_waits_no_longer_than_asked(file):
     with held(file, "a launch by lab-1", patience_s=0.0):
-        with pytest.raises(FleetError) as caught, held(file, "a launch by lab-2", patience_s=0.1):
+        with pytest.raises(LockError) as caught, held(file, "a launch by lab-2", patience_s=0.1):
             pytest.fail("two at once")
         assert f"this machine is taken by a launch by lab-1, process {os.getpid()}, since 20" in caught.value.message
         assert str(file) in caught.value.hint
@@ -60,6 +60,45 @@ def test_who_waits_comes_next(file):
     assert order == ["one", "two"]
 
 
+def in_line(file):
+    """Return once somebody waits for the machine."""
+    queue = file.with_name(f"{file.name}.queue")
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        with queue.open() as looked:
+            try:
+                fcntl.flock(looked, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+        time.sleep(0.01)
+    raise AssertionError("nobody waits")
+
+
+def test_who_has_just_let_go_comes_after_who_waits(file):
+    order = []
+
+    def other():
+        with held(file, "two", patience_s=60.0):
+            order.append("two")
+
+    waiting = threading.Thread(target=other)
+    with held(file, "one", patience_s=0.0):
+        waiting.start()
+        in_line(file)
+    with held(file, "one", patience_s=60.0):
+        order.append("one")
+    waiting.join(60)
+    assert order == ["two", "one"]
+
+
+def test_without_a_queue_the_machine_is_locked_all_the_same(file):
+    file.parent.mkdir()
+    file.with_name(f"{file.name}.queue").mkdir()
+    with held(file, "one", patience_s=0.0):
+        assert not free(file)
+    assert free(file)
+
+
 def test_an_error_lets_go(file):
     with pytest.raises(ZeroDivisionError), held(file, "one", patience_s=0.0):
         raise ZeroDivisionError
@@ -79,7 +118,7 @@ HOLDER = """
 import sys
 from pathlib import Path
 from harness import process
-from harness.fleet.machine_lock import held
+from harness.machine_lock import held
 
 folder = Path(sys.argv[1])
 with held(folder / "machine.lock", "a launch", patience_s=0.0) as descriptor:
@@ -102,7 +141,7 @@ def test_what_a_killed_worker_left_running_holds_the_machine(tmp_path):
         holder.wait()
     try:
         with (
-            pytest.raises(FleetError, match=f"taken by a launch, process {holder.pid}"),
+            pytest.raises(LockError, match=f"taken by a launch, process {holder.pid}"),
             held(tmp_path / "machine.lock", "the next", patience_s=0.0),
         ):
             pytest.fail("beside an orphan")
@@ -137,7 +176,7 @@ def _pipe(file):
 def test_what_somebody_put_in_its_place_is_refused_and_left_alone(file, put):
     file.parent.mkdir()
     put(file)
-    with pytest.raises(FleetError) as caught, held(file, "one", patience_s=0.0):
+    with pytest.raises(LockError) as caught, held(file, "one", patience_s=0.0):
         pytest.fail("taken")
     assert caught.value.hint
     assert not (file.parent / "theirs").exists() or (file.parent / "theirs").read_text() == "precious"
@@ -148,7 +187,7 @@ def test_a_lock_that_was_tidied_away_is_made_anew(file, monkeypatch):
     real, removed = fcntl.flock, []
 
     def flock(descriptor, how):
-        if not removed:
+        if not removed and file.exists():  # not the queue's
             removed.append(file.stat().st_ino)
             file.rename(file.with_name("tidied"))
         real(descriptor, how)
@@ -161,7 +200,7 @@ def test_a_lock_that_was_tidied_away_is_made_anew(file, monkeypatch):
 def test_what_another_wrote_into_it_is_no_more_than_words(file):
     with held(file, "one", patience_s=0.0):
         file.write_bytes(b"\x1b[31mnobody\xff\n" + b"x" * 10_000)
-        with pytest.raises(FleetError) as caught, held(file, "two", patience_s=0.0):
+        with pytest.raises(LockError) as caught, held(file, "two", patience_s=0.0):
             pytest.fail("two at once")
     assert caught.value.message.isprintable()
     assert len(caught.value.message) < 600
@@ -177,3 +216,82 @@ def test_it_lies_where_everybody_may_write(tmp_path, monkeypatch):
     monkeypatch.setattr(machine_lock, "COMMON", (mine,))
     assert lock_file({"HARNESS_CACHE": str(tmp_path / "cache")}).parent == tmp_path / "cache"
     assert lock_file({"HARNESS_MACHINE_LOCK": "/somewhere/lock"}) == Path("/somewhere/lock")
+
+
+# --- the launches of one run -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Let it be told at once that a launch waits."""
+    monkeypatch.setattr(machine_lock, "_PAUSE_S", machine_lock._FIRST_PAUSE_S)
+
+
+def test_that_a_run_waits_is_told_once_and_for_whom(file, impatient):
+    told, spoken = [], threading.Event()
+
+    def tell(words):
+        told.append(words)
+        spoken.set()
+
+    turns = Turns(file, "a launch of run B", tell)
+
+    def launch():
+        with turns() as descriptors:
+            made.append([os.fstat(each).st_ino for each in descriptors])
+
+    made = []
+    for count in (1, 2):
+        waiting = threading.Thread(target=launch)
+        with held(file, "a launch of run A", patience_s=0.0):
+            waiting.start()
+            assert spoken.wait(60)
+            waiting.join(0.1)
+            assert len(made) == count - 1
+        waiting.join(60)
+    assert made == [[file.stat().st_ino]] * 2
+    (words,) = told
+    assert words.startswith(
+        f"waiting: another harness run is measuring on this machine: a launch of run A, process {os.getpid()}, since 20"
+    )
+    assert f"`fuser -v {file}`" in words
+
+
+def test_a_machine_that_nobody_else_has_is_not_spoken_of(file, impatient):
+    turns = Turns(file, "a launch", pytest.fail)
+    for _ in range(3):
+        with turns():
+            assert not free(file)
+        assert free(file)
+
+
+def _no_place(file, monkeypatch):
+    file.mkdir(parents=True)
+
+
+def _no_locks(file, monkeypatch):
+    def flock(descriptor, how):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(machine_lock.fcntl, "flock", flock)
+
+
+@pytest.mark.parametrize("trouble", [_no_place, _no_locks])
+def test_where_the_machine_cannot_be_locked_that_is_told_once_and_it_measures(file, monkeypatch, trouble):
+    trouble(file, monkeypatch)
+    told = []
+    turns = Turns(file, "a launch", told.append)
+    for _ in range(2):
+        with turns() as descriptors:
+            assert descriptors == ()
+    (words,) = told
+    assert words.startswith("nothing keeps other runs from measuring at the same time: ")
+    assert str(file) in words
+    assert "HARNESS_MACHINE_LOCK" in words
+
+
+def test_what_goes_wrong_in_a_launch_is_no_matter_of_the_lock(file):
+    turns = Turns(file, "a launch", pytest.fail)
+    with pytest.raises(LockError, match="of the launch"), turns():
+        raise LockError("of the launch")
+    assert free(file)
