@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 
@@ -40,6 +41,16 @@ def test_pages_open_without_a_complaint_and_without_sideways_scrolling(open_page
     for size in (NARROW, {"width": 1280, "height": 900}):
         page = open_page(name, viewport=size, color_scheme=scheme)
         assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+
+
+def test_the_sections_named_above_do_not_run_into_each_other_where_it_is_narrow(open_page):
+    page = open_page(viewport=NARROW)
+    ends = page.evaluate(
+        "[...document.querySelectorAll('.bar ul a')].map(a => { const r = document.createRange();"
+        " r.selectNodeContents(a); const box = r.getBoundingClientRect(); return [box.left, box.right]; })"
+    )
+    assert len(ends) > 5
+    assert all(right < left for (_, right), (left, _) in itertools.pairwise(ends))
 
 
 def test_sorting_goes_both_ways_and_leaves_missing_values_last(open_page):
