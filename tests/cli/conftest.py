@@ -64,8 +64,10 @@ class Place:
     @property
     def own(self) -> dict[str, str]:
         """The variables by which nothing outside the folder is used, and nothing waited for."""
-        mine = {"HARNESS_CACHE": "cache", "HARNESS_MACHINE_LOCK": "machine.lock"}
-        return {**{name: str(self.folder / place) for name, place in mine.items()}, **self.environment}
+        # The lock lies beside the folder, which may be a repository, whose state would show it.
+        lock = self.folder.with_name(f"{self.folder.name}.lock")
+        mine = {"HARNESS_CACHE": str(self.folder / "cache"), "HARNESS_MACHINE_LOCK": str(lock)}
+        return {**mine, **self.environment}
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a command."""

@@ -283,7 +283,7 @@ def _scaled(reading, factor, spread):
 
 
 def test_a_measured_suite_passes_or_fails_at_its_first_look(measured, base):
-    base(0.4)
+    base(0.1)  # so far off that three launches show it, however busy the machine
     before = measured.runs
     said = measured.say("gate", "suite.yaml", "--set", "launches=3", "--json", "-q")
     assert said.code == 1, said.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 from harness.machine_lock import held
 from harness.vocabulary import Completed
@@ -19,7 +20,7 @@ def lines(process):
 
 
 def test_a_run_says_that_it_waits_can_be_stopped_then_and_goes_on_when_the_machine_is_free(place):
-    lock = place.folder / "machine.lock"
+    lock = Path(place.own["HARNESS_MACHINE_LOCK"])
     with held(lock, "a launch of run OTHER", patience_s=0.0):
         with place.begin("run", "suite.yaml", "--quiet") as process:
             *before, words = lines(process)
